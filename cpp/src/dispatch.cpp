@@ -1,0 +1,387 @@
+// What starts next: take and split, leases, the reservation for a wide task, timers, and the reasons for waiting.
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "penstock/scheduler.hpp"
+#include "scheduler_state.hpp"
+
+namespace penstock {
+namespace {
+
+bool within(const Demand& demand, const std::array<Amount, kMaxResources>& room) {
+  for (std::size_t r = 0; r < room.size(); ++r) {
+    if (demand.amounts[r] > 0 && demand.amounts[r] > room[r]) return false;
+  }
+  return true;
+}
+
+Amount minus(Amount from, Amount amount) { return from == kUnlimited ? kUnlimited : from - amount; }
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------------ take
+
+std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> out, Instant now) {
+  if (out.empty()) return 0;
+  const std::scoped_lock lock(mutex_);
+  run_timers(now);
+  update_wakeup();
+  if (paused_) return 0;
+
+  for (;;) {
+    gather_heads(now);
+    std::optional<Shadow> shadow;
+    Demand spoken{};  // more urgent tasks of other lanes that fit: their executors are about to take them
+    bool raced = false;
+    for (std::size_t h = 0; h < heads_.size() && !raced; ++h) {
+      const Head& head = heads_[h];
+      const Demand& demand = head.shape->demand;
+      if (ledger_.lacking(demand)) {
+        if (!shadow) shadow = reservation_for(head, now);
+        continue;
+      }
+      head.shape->blocked = kNoTask;
+      if (shadow && !leaves_room(head, *shadow, now)) continue;
+      Demand together = demand;
+      for (std::size_t r = 0; r < together.amounts.size(); ++r) together.amounts[r] += spoken.amounts[r];
+      if (head.shape->lane != lane) {
+        spoken = together;
+        continue;
+      }
+      if (h > 0 && ledger_.lacking(together)) continue;
+      const std::optional<Grant> grant = ledger_.try_acquire(demand);
+      if (!grant) continue;
+      const Head* next = h + 1 < heads_.size() ? &heads_[h + 1] : nullptr;
+      const bool alone = shadow.has_value() || head.shape->timeout;
+      const std::size_t started = start_from(head, next, *grant, worker, alone ? out.first(1) : out, now);
+      if (started > 0) return started;
+      ledger_.release(demand, *grant);
+      raced = true;  // the head went (cancelled) between looking and popping; look again
+    }
+    if (!raced) return 0;
+  }
+}
+
+bool Scheduler::startable(Lane lane) const {
+  const std::scoped_lock lock(mutex_);
+  if (paused_) return false;
+  return std::any_of(shape_owners_.begin(), shape_owners_.end(), [&](const auto& shape) {
+    return shape->lane == lane && !shape->heap.empty() && !ledger_.lacking(shape->demand);
+  });
+}
+
+/// The head of every shape, most urgent first, as ranked at this instant.
+void Scheduler::gather_heads(Instant now) {
+  const Policy& policy = policy_.load(std::memory_order_seq_cst)->policy;
+  heads_.clear();
+  for (const auto& shape : shape_owners_) {
+    if (shape->heap.empty()) continue;
+    std::optional<PriorityHeap::Entry> entry = shape->heap.peek();
+    while (entry && word::state(record(entry->task).word.load(std::memory_order_seq_cst)) != State::ready) {
+      shape->heap.cancel(entry->task);  // cancelled between becoming ready and being queued
+      entry = shape->heap.peek();
+    }
+    if (!entry) continue;
+    heads_.push_back({0.0, entry->rank.value, entry->tie, entry->task, shape.get()});
+  }
+  const bool compare = heads_.size() > 1;
+  if (!compare) return;
+  for (Head& head : heads_) head.value = value_now(policy, head, now);
+  std::sort(heads_.begin(), heads_.end(), [](const Head& a, const Head& b) {
+    return a.value != b.value ? a.value < b.value : a.tie < b.tie;
+  });
+}
+
+double Scheduler::value_now(const Policy& policy, const Head& head, Instant now) const {
+  const Demand& demand = head.shape->demand;
+  double alignment = 0.0, cpu_after = 0.0;
+  if (policy.weights.fit != 0.0) {
+    std::array<Amount, kMaxResources> free{}, capacity{};
+    for (int r = 0; r < kThreadSlots; ++r) {
+      free[static_cast<std::size_t>(r)] = ledger_.free(r);
+      capacity[static_cast<std::size_t>(r)] = ledger_.capacity(r);
+    }
+    alignment = fit(demand, free, capacity);
+  }
+  if (policy.form == Form::product) {
+    const Amount capacity = ledger_.capacity(kCpu);
+    if (capacity > 0 && capacity != kUnlimited) {
+      cpu_after = static_cast<double>(ledger_.held(kCpu) + demand.amounts[kCpu]) / static_cast<double>(capacity);
+    }
+  }
+  return head_value(policy, Rank{head.frozen}, slope(policy, head.shape->deadline), now, alignment, cpu_after,
+                    epoch_);
+}
+
+/// Pops from the head's heap, in order, up to the next shape's head, and starts what it gets under one lease.
+std::size_t Scheduler::start_from(const Head& head, const Head* next, Grant grant, std::uint32_t worker,
+                                  std::span<Start> out, Instant now) {
+  Shape& shape = *head.shape;
+  const Policy& policy = policy_.load(std::memory_order_seq_cst)->policy;
+  std::optional<PriorityHeap::Key> before;
+  if (next != nullptr) {
+    if (policy.form == Form::product) {
+      out = out.first(1);  // the factor differs between shapes; compare again for each
+    } else {
+      // In the sum form the rank now is the frozen rank plus a term common to the shape.
+      before = PriorityHeap::Key{Rank{next->value - (head.value - head.frozen)}, next->tie};
+    }
+  }
+  const LeaseId lease = open_lease(shape.id, grant, now);
+  Lease& open = leases_[static_cast<std::size_t>(lease)];
+  Instant expected_end = now;
+  std::size_t started = 0;
+  popped_.resize(out.size());
+  events_.clear();
+  while (started == 0) {
+    // The first pop takes whatever leads the heap; the bound only cuts a batch short.
+    const std::size_t n = before ? pop_first_then(shape.heap, popped_, *before) : shape.heap.pop(popped_);
+    if (n == 0) break;
+    for (std::size_t k = 0; k < n; ++k) {
+      const TaskId task = popped_[k].task;
+      Record& r = record(task);
+      std::uint64_t seen = r.word.load(std::memory_order_seq_cst);
+      const Attempt attempt = word::attempt(seen) + 1;
+      if (word::state(seen) != State::ready ||
+          !r.word.compare_exchange_strong(seen, word::pack(attempt, Cause::none, State::running),
+                                          std::memory_order_seq_cst)) {
+        continue;  // cancelled after it was queued
+      }
+      out[started++] = {task, attempt, lease, grant.devices};
+      const Extra& x = extras_[r.extra];
+      expected_end = x.expected > 0 && expected_end != kNever ? expected_end + x.expected : kNever;
+      if (x.timeout > 0) arm(timeouts_, {now + x.timeout, task, attempt});
+      events_.push_back(event(EventKind::started, now, task, attempt, worker, static_cast<std::int64_t>(shape.lane),
+                              Cause::none, State::running));
+    }
+  }
+  if (!events_.empty()) log_.append(events_);
+  open.expected_end = expected_end;
+  open.open_attempts.store(static_cast<std::uint32_t>(started), std::memory_order_seq_cst);
+  if (started == 0) {
+    open_leases_.pop_back();
+    free_leases_.push_back(lease);
+  }
+  return started;
+}
+
+std::size_t Scheduler::pop_first_then(PriorityHeap& heap, std::span<PriorityHeap::Entry> out,
+                                      const PriorityHeap::Key& before) {
+  const std::size_t first = heap.pop(out.first(1));
+  if (first == 0 || out.size() == 1) return first;
+  return first + heap.pop(out.subspan(1), before);
+}
+
+std::optional<Start> Scheduler::split(const Start& start, std::uint32_t worker, Instant now) {
+  const std::scoped_lock lock(mutex_);
+  Record& r = record(checked(start.task));
+  if (r.word.load(std::memory_order_seq_cst) != word::pack(start.attempt, Cause::none, State::running)) return {};
+  Shape& shape = *shape_owners_[r.shape];
+  const std::optional<Grant> grant = ledger_.try_acquire(shape.demand);
+  if (!grant) return {};
+  const LeaseId lease = open_lease(shape.id, *grant, now);
+  leases_[static_cast<std::size_t>(lease)].open_attempts.store(1, std::memory_order_seq_cst);
+  end_lease_share(start.lease);
+  log(EventKind::started, now, start.task, start.attempt, worker, static_cast<std::int64_t>(shape.lane), Cause::none,
+      State::running);
+  return Start{start.task, start.attempt, lease, grant->devices};
+}
+
+// ---------------------------------------------------------------------------------------------------- leases
+
+LeaseId Scheduler::open_lease(ShapeId shape, Grant grant, Instant now) {
+  // Leases end without the lock; their places are collected here.
+  std::erase_if(open_leases_, [&](LeaseId id) {
+    if (leases_[static_cast<std::size_t>(id)].open_attempts.load(std::memory_order_seq_cst) != 0) return false;
+    free_leases_.push_back(id);
+    return true;
+  });
+  if (free_leases_.empty()) {
+    leases_.grow(lease_count_ + 1);
+    free_leases_.push_back(LeaseId{static_cast<std::uint32_t>(lease_count_++)});
+  }
+  const LeaseId id = free_leases_.back();
+  free_leases_.pop_back();
+  Lease& lease = leases_[static_cast<std::size_t>(id)];
+  lease.shape = shape;
+  lease.grant = grant;
+  lease.opened = now;
+  lease.expected_end = kNever;
+  open_leases_.push_back(id);
+  return id;
+}
+
+void Scheduler::end_lease_share(LeaseId id) {
+  Lease& lease = leases_[static_cast<std::size_t>(id)];
+  // Read before the decrement: after the last one the place may be another lease's.
+  const Demand& demand = shapes_[static_cast<std::size_t>(lease.shape)].load(std::memory_order_acquire)->demand;
+  const Grant grant = lease.grant;
+  // The amounts go back before the place is given up, so that `held` never lacks what a listed lease holds.
+  std::uint32_t open = lease.open_attempts.load(std::memory_order_seq_cst);
+  for (;;) {
+    if (open == 1) ledger_.release(demand, grant);  // only the last attempt sees 1: nobody adds attempts
+    if (lease.open_attempts.compare_exchange_strong(open, open - 1, std::memory_order_seq_cst)) return;
+  }
+}
+
+// ----------------------------------------------------------------------------------------------- reservation
+
+/// A head that does not fit is passed over by what does. After `reserve_after` of that it gets a reservation (EASY
+/// backfill): others start only if they do not put its start off. A head that the machine could not hold even
+/// when empty of our tasks (outside load has taken its place) reserves nothing: holding others back would not
+/// help it.
+std::optional<Scheduler::Shadow> Scheduler::reservation_for(const Head& head, Instant now) {
+  const Policy& policy = policy_.load(std::memory_order_seq_cst)->policy;
+  if (policy.reserve_after < 0) return {};
+  const Demand& demand = head.shape->demand;
+  for (int r = 0; r < kMaxResources; ++r) {
+    if (demand.amounts[static_cast<std::size_t>(r)] > ledger_.capacity(r)) return {};
+  }
+  if (head.shape->blocked != head.task) {
+    head.shape->blocked = head.task;
+    head.shape->blocked_since = now;
+  }
+  if (now - head.shape->blocked_since < policy.reserve_after) return {};
+  if (reserved_ != head.task) {
+    reserved_ = head.task;
+    reserved_since_ = now;
+    log(EventKind::reserved, now, head.task, attempt(head.task), 0, 0, Cause::none, State::ready);
+  }
+  return shadow_of(head.task, demand);
+}
+
+Scheduler::Shadow Scheduler::shadow_of(TaskId task, const Demand& demand) const {
+  Shadow shadow{task, kNever, {}};
+  std::array<Amount, kMaxResources> room{};
+  for (int r = 0; r < kMaxResources; ++r) room[static_cast<std::size_t>(r)] = ledger_.free(r);
+
+  std::vector<LeaseId> by_end;
+  for (const LeaseId id : open_leases_) {
+    if (leases_[static_cast<std::size_t>(id)].open_attempts.load(std::memory_order_seq_cst) > 0) by_end.push_back(id);
+  }
+  std::sort(by_end.begin(), by_end.end(), [&](LeaseId a, LeaseId b) {
+    const Instant end_a = leases_[static_cast<std::size_t>(a)].expected_end;
+    const Instant end_b = leases_[static_cast<std::size_t>(b)].expected_end;
+    return end_a != end_b ? end_a < end_b : static_cast<std::size_t>(a) < static_cast<std::size_t>(b);
+  });
+  const auto add = [&](LeaseId id) {
+    const Demand& held = shape_owners_[static_cast<std::size_t>(leases_[static_cast<std::size_t>(id)].shape)]->demand;
+    for (std::size_t r = 0; r < room.size(); ++r) {
+      if (room[r] != kUnlimited) room[r] += held.amounts[r];
+    }
+  };
+  std::size_t k = 0;
+  for (; k < by_end.size() && !within(demand, room); ++k) {
+    const Instant end = leases_[static_cast<std::size_t>(by_end[k])].expected_end;
+    if (end == kNever) break;
+    add(by_end[k]);
+    shadow.until = end;
+  }
+  if (!within(demand, room)) {
+    // Nobody knows when enough comes free. What was running when the reservation was made will end some day; what
+    // starts from now on must fit beside the reserved task, for it may run for ever.
+    shadow.until = kNever;
+    for (; k < by_end.size(); ++k) {
+      if (leases_[static_cast<std::size_t>(by_end[k])].opened < reserved_since_) add(by_end[k]);
+    }
+  }
+  for (std::size_t r = 0; r < room.size(); ++r) shadow.spare[r] = minus(room[r], demand.amounts[r]);
+  return shadow;
+}
+
+bool Scheduler::leaves_room(const Head& head, const Shadow& shadow, Instant now) const {
+  const Instant expected = extras_[record(head.task).extra].expected;
+  if (expected > 0 && shadow.until != kNever && now + expected <= shadow.until) return true;
+  return within(head.shape->demand, shadow.spare);
+}
+
+// ---------------------------------------------------------------------------------------------------- timers
+
+void Scheduler::arm(std::vector<Timer>& timers, Timer timer) {
+  timers.push_back(timer);
+  std::push_heap(timers.begin(), timers.end());
+  update_wakeup();
+}
+
+bool Scheduler::is_live(const Timer& timer, State state) const {
+  const std::uint64_t seen = record(timer.task).word.load(std::memory_order_seq_cst);
+  return word::state(seen) == state && word::attempt(seen) == timer.attempt;
+}
+
+void Scheduler::run_timers(Instant now) {
+  while (!timers_.empty() && timers_.front().at <= now) {
+    std::pop_heap(timers_.begin(), timers_.end());
+    const Timer due = timers_.back();
+    timers_.pop_back();
+    if (is_live(due, State::backoff)) make_ready(due.task, now);
+  }
+}
+
+void Scheduler::expire(Instant now, std::vector<Overdue>& out) {
+  const std::scoped_lock lock(mutex_);
+  while (!timeouts_.empty() && timeouts_.front().at <= now) {
+    std::pop_heap(timeouts_.begin(), timeouts_.end());
+    const Timer due = timeouts_.back();
+    timeouts_.pop_back();
+    if (!is_live(due, State::running)) continue;
+    const Record& r = record(due.task);
+    out.push_back({due.task, due.attempt, shape_owners_[r.shape]->lane});
+    log(EventKind::timed_out, now, due.task, due.attempt, 0, extras_[r.extra].timeout, Cause::timeout, State::running);
+  }
+  update_wakeup();
+}
+
+void Scheduler::update_wakeup() {
+  const auto drop_dead = [&](std::vector<Timer>& timers, State state) {
+    while (!timers.empty() && !is_live(timers.front(), state)) {
+      std::pop_heap(timers.begin(), timers.end());
+      timers.pop_back();
+    }
+    return timers.empty() ? kNever : timers.front().at;
+  };
+  const Instant backoff = drop_dead(timers_, State::backoff);
+  const Instant timeout = drop_dead(timeouts_, State::running);
+  next_wakeup_.store(std::min(backoff, timeout), std::memory_order_seq_cst);
+}
+
+// --------------------------------------------------------------------------------------------------- reasons
+
+Explanation Scheduler::explain(TaskId task, Instant now) {
+  checked(task);
+  const std::scoped_lock lock(mutex_);
+  const Record& r = record(task);
+  const std::uint64_t seen = r.word.load(std::memory_order_seq_cst);
+  Shape& shape = *shape_owners_[r.shape];
+  Explanation why{};
+  why.state = word::state(seen);
+  why.cause = word::cause(seen);
+  why.attempt = word::attempt(seen);
+  why.unmet = why.state == State::waiting ? readiness_.unmet(task) : 0;
+  why.retry_at = kNever;
+  if (why.state == State::backoff) {
+    for (const Timer& timer : timers_) {
+      if (timer.task == task && timer.attempt == why.attempt) why.retry_at = timer.at;
+    }
+  }
+  why.paused = paused_;
+  why.lacking = -1;
+  why.reserved_for = kNoTask;
+  if (why.state != State::ready) return why;
+  why.ahead = shape.heap.size() - 1;
+  if (const std::optional<int> lacking = ledger_.lacking(shape.demand)) {
+    why.lacking = *lacking;
+    why.demanded = shape.demand.amounts[static_cast<std::size_t>(*lacking)];
+    why.free = ledger_.free(*lacking);
+    why.capacity = ledger_.capacity(*lacking);
+  } else if (reserved_ != kNoTask && reserved_ != task && is_live({0, reserved_, attempt(reserved_)}, State::ready)) {
+    const Head head{0.0, 0.0, 0, task, &shape};
+    const Shape& wide = *shape_owners_[record(reserved_).shape];
+    if (ledger_.lacking(wide.demand) && !leaves_room(head, shadow_of(reserved_, wide.demand), now)) {
+      why.reserved_for = reserved_;
+    }
+  }
+  return why;
+}
+
+}  // namespace penstock

@@ -1,0 +1,93 @@
+// The scheduler's private nouns, shared by the files that implement its verbs.
+#pragma once
+
+#include "penstock/scheduler.hpp"
+
+namespace penstock {
+
+/// One task's word: {attempt 32, cause 8, state 8}. Every change is a compare-and-swap on the whole word, so two
+/// verbs that race for one task (a finish and a cancel, say) have exactly one winner.
+namespace word {
+constexpr std::uint64_t pack(Attempt attempt, Cause cause, State state) {
+  return (std::uint64_t{attempt} << 16) | (std::uint64_t{static_cast<std::uint8_t>(cause)} << 8) |
+         std::uint64_t{static_cast<std::uint8_t>(state)};
+}
+constexpr State state(std::uint64_t word) { return static_cast<State>(word & 0xFF); }
+constexpr Cause cause(std::uint64_t word) { return static_cast<Cause>((word >> 8) & 0xFF); }
+constexpr Attempt attempt(std::uint64_t word) { return static_cast<Attempt>(word >> 16); }
+}  // namespace word
+
+struct Scheduler::Record {
+  std::atomic<std::uint64_t> word{0};
+  std::uint32_t shape = 0;
+  std::uint32_t extra = 0;  // index into extras_; 0: none
+  std::atomic<double> priority{0.0};
+  Instant submitted = 0;
+  std::atomic<double> bottom_level{0.0};  // ns, or hops when no run time was given
+};
+
+/// What only some tasks have, kept apart so that the others stay small.
+struct Scheduler::Extra {
+  Instant expected = 0;
+  Instant deadline = kNever;
+  Instant timeout = 0;
+  std::uint32_t predecessors = 0;  // of a tolerant task
+  std::uint32_t without_result = 0;  // predecessors that ended without one; mutex_
+  bool tolerant = false;
+  Cause lost_to = Cause::upstream;  // why the last of them ended; mutex_
+};
+
+/// Tasks of one demand on one lane. Those with a deadline have a shape of their own, because their rank moves
+/// with the clock at another rate, and heads are compared, not entries; those with a timeout too, because an
+/// attempt's clock runs from its take and so it must not wait behind others in a worker's hand.
+struct Scheduler::Shape {
+  Shape(Tickets& tickets, const Demand& demand_, Lane lane_, bool deadline_, bool timeout_, ShapeId id_)
+      : demand(demand_), lane(lane_), deadline(deadline_), timeout(timeout_), id(id_), heap(tickets) {}
+  Demand demand;
+  Lane lane;
+  bool deadline;
+  bool timeout;
+  ShapeId id;
+  PriorityHeap heap;
+  TaskId blocked = kNoTask;  // the head that did not fit, and since when it has been passed over; mutex_
+  Instant blocked_since = 0;
+};
+
+struct Scheduler::PolicyState {
+  Policy policy;
+};
+
+struct Scheduler::Lease {
+  ShapeId shape{};
+  Grant grant{};
+  Instant expected_end = kNever;
+  Instant opened = 0;
+  std::atomic<std::uint32_t> open_attempts{0};
+};
+
+struct Scheduler::Timer {
+  Instant at;
+  TaskId task;
+  Attempt attempt;
+  // std::push_heap builds a max-heap: the latest is "less". The id settles equal instants the same way each time.
+  friend bool operator<(const Timer& a, const Timer& b) {
+    return a.at != b.at ? a.at > b.at : index(a.task) > index(b.task);
+  }
+};
+
+struct Scheduler::Head {
+  double value;  // the rank now; smaller first
+  double frozen;  // the rank as it stands in the heap
+  std::uint64_t tie;
+  TaskId task;
+  Shape* shape;
+};
+
+/// What a reservation leaves to others: until `until` everything, beyond it only `spare`.
+struct Scheduler::Shadow {
+  TaskId task;
+  Instant until;  // kNever: unknown
+  std::array<Amount, kMaxResources> spare;
+};
+
+}  // namespace penstock
