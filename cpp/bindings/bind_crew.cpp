@@ -1,0 +1,38 @@
+#include "binding.hpp"
+#include "column.hpp"
+#include "crew.hpp"
+
+namespace penstock::bindings {
+namespace {
+
+Inputs make_inputs(std::uint32_t first, const py::object& indptr, const py::object& indices) {
+  const Column<std::int64_t> starts(indptr, "indptr"), predecessors(indices, "indices");
+  Inputs inputs{first, {starts.values().begin(), starts.values().end()}, {}};
+  inputs.indices.reserve(predecessors.values().size());
+  for (const std::int64_t p : predecessors.values()) {
+    inputs.indices.push_back(p >= 0 ? static_cast<std::uint32_t>(p) : first + static_cast<std::uint32_t>(~p));
+  }
+  return inputs;
+}
+
+}  // namespace
+
+void bind_crew(py::module_& m) {
+  py::class_<Inputs>(m, "Inputs")
+      .def(py::init(&make_inputs), py::arg("first"), py::arg("indptr"), py::arg("indices"))
+      .def("of", [](const Inputs& i, std::uint32_t task) {
+        const std::size_t k = task - i.first;
+        return std::vector<std::uint32_t>(i.indices.begin() + i.indptr.at(k), i.indices.begin() + i.indptr.at(k + 1));
+      }, py::arg("task"));
+  py::class_<Crew>(m, "Crew")
+      .def(py::init<std::shared_ptr<Door>, py::list, py::list, py::list, py::dict, py::object, py::object, std::size_t>(),
+           py::arg("scheduler"), py::kw_only(), py::arg("functions"), py::arg("arguments"), py::arg("results"),
+           py::arg("watched"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
+      .def("work", &Crew::work, py::arg("worker"))
+      .def("stop", &Crew::stop);
+  m.def("current_task", [] { return current().task; });
+  m.def("current_attempt", [] { return current().attempt; });
+  m.def("current_devices", [] { return current().devices; });
+}
+
+}  // namespace penstock::bindings

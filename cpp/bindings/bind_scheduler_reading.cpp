@@ -1,0 +1,67 @@
+#include "scheduler_values.hpp"
+
+namespace penstock::bindings {
+namespace {
+
+py::dict explain(Door& door, std::uint32_t task, Now now) {
+  const Explanation why = door.core().explain(TaskId{task}, or_clock(now));
+  py::dict out;
+  out["state"] = static_cast<int>(why.state);
+  out["cause"] = static_cast<int>(why.cause);
+  out["attempt"] = why.attempt;
+  out["unmet"] = why.unmet;
+  out["retry_at"] = why.retry_at == kNever ? py::object(py::none()) : py::int_(why.retry_at);
+  out["paused"] = why.paused;
+  out["lacking"] = why.lacking < 0 ? py::object(py::none()) : py::int_(why.lacking);
+  out["demanded"] = why.demanded;
+  out["free"] = why.free;
+  out["capacity"] = why.capacity;
+  out["reserved_for"] = why.reserved_for == kNoTask ? py::object(py::none()) : py::int_(index(why.reserved_for));
+  out["ahead"] = why.ahead;
+  return out;
+}
+
+}  // namespace
+
+void bind_scheduler_reading(DoorClass& c) {
+  c.def("explain", &explain, py::arg("task"), py::arg("now") = py::none());
+  c.def("state", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().state(TaskId{t})); }, py::arg("task"));
+  c.def("cause", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().cause(TaskId{t})); }, py::arg("task"));
+  c.def("attempt", [](Door& d, std::uint32_t t) { return d.core().attempt(TaskId{t}); }, py::arg("task"));
+  c.def("priority", [](Door& d, std::uint32_t t) { return d.core().priority(TaskId{t}); }, py::arg("task"));
+  c.def("queued", [](Door& d, int lane) { return d.core().queued(lane_of(lane)); }, py::arg("lane"));
+  c.def("held", [](Door& d, int r) { return d.core().ledger().held(r); }, py::arg("resource"));
+  c.def("free", [](Door& d, int r) { return d.core().ledger().free(r); }, py::arg("resource"));
+  c.def("capacity", [](Door& d, int r) { return d.core().ledger().capacity(r); }, py::arg("resource"));
+  c.def("successors", [](Door& d, std::uint32_t t) {
+     Ids out;
+     d.core().readiness().successors(TaskId{t}, [&](TaskId s) { out.push_back(index(s)); });
+     return out;
+   }, py::arg("task"));
+  c.def("count_state", [](Door& d, std::uint32_t first, std::uint32_t last, int state) {
+     std::size_t n = 0;
+     for (; first < last; ++first) n += static_cast<int>(d.core().state(TaskId{first})) == state ? 1 : 0;
+     return n;
+   }, py::arg("first"), py::arg("last"), py::arg("state"));
+  c.def("first_unfinished", [](Door& d, std::uint32_t first, std::uint32_t last) {
+     while (first < last && is_final(d.core().state(TaskId{first}))) ++first;
+     return first;
+   }, py::arg("first"), py::arg("last"));
+  c.def("check", [](Door& d) { d.core().check(); });
+  c.def("__len__", [](Door& d) { return d.core().size(); });
+  c.def_property_readonly("unfinished", [](Door& d) { return d.core().unfinished(); });
+  c.def_property_readonly("late_reports", [](Door& d) { return d.core().late_reports(); });
+  c.def_property_readonly("next_wakeup", [](Door& d) -> std::optional<Instant> {
+    const Instant at = d.core().next_wakeup();
+    return at == kNever ? std::optional<Instant>() : at;
+  });
+  c.def_property_readonly("log", &Door::log);
+  // Sleeping: note the epoch, look for work, and wait when there is none.
+  c.def("control_epoch", [](Door& d) { return d.control.epoch(); });
+  c.def("wait_control", [](Door& d, std::uint64_t seen, std::optional<Instant> until) {
+     d.control.wait(seen, until.value_or(kNever));
+   }, py::arg("seen"), py::arg("until") = py::none(), py::call_guard<py::gil_scoped_release>());
+  c.def("ring", &Door::changed);
+}
+
+}  // namespace penstock::bindings

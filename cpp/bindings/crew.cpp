@@ -1,0 +1,234 @@
+#include "crew.hpp"
+
+#include <ctime>
+
+#include "interpreter.hpp"
+
+namespace penstock::bindings {
+namespace {
+
+/// A worker in a batch of tiny tasks does not read the thread's CPU clock (a system call), and a shorter task than
+/// this is not worth an event.
+constexpr Instant kMeasureNs = 100'000;
+/// How long an idle worker leaves another's hand alone before it helps itself, and, when the machine has no room for
+/// that, at most between two looks.
+constexpr Instant kHelpNs = 1'000'000;
+constexpr Instant kMostHelpNs = 64'000'000;
+
+Instant thread_cpu_ns() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<Instant>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
+struct Entered {
+  Entered(const Start& start) : before(current()) {
+    current() = {static_cast<std::int64_t>(index(start.task)), start.attempt, start.devices};
+  }
+  ~Entered() { current() = before; }
+  Current before;
+};
+
+}  // namespace
+
+Current& current() {
+  thread_local Current now;
+  return now;
+}
+
+Crew::Crew(std::shared_ptr<Door> door, py::list functions, py::list arguments, py::list results, py::dict watched,
+           py::object deferred, py::object hooks, std::size_t most_workers)
+    : door_(std::move(door)), functions_(std::move(functions)), arguments_(std::move(arguments)),
+      results_(std::move(results)), watched_(std::move(watched)), deferred_(std::move(deferred)),
+      hooks_(std::move(hooks)),
+      inputs_type_(reinterpret_cast<PyTypeObject*>(py::type::of<Inputs>().ptr())) {
+  for (std::size_t w = 0; w < most_workers; ++w) hands_.push_back(std::make_unique<Hand>());
+}
+
+void Crew::stop() {
+  stopped_.store(true, std::memory_order_seq_cst);
+  door_->workers.ring_all();
+}
+
+void Crew::work(std::uint32_t worker) {
+  Hand& hand = *hands_.at(worker);
+  std::vector<Report> reports;
+  reports.reserve(kMostAtOnce);
+  Instant help_ns = kHelpNs;
+  Instant task_ns = kBatchNs;  // what a task of this worker takes, to the next power of two or so
+  while (!stopped_.load(std::memory_order_seq_cst)) {
+    const std::uint64_t epoch = door_->workers.epoch();
+    const std::size_t most = static_cast<std::size_t>(std::clamp<Instant>(kBatchNs / std::max<Instant>(task_ns, 1), 1, kMostAtOnce));
+    const Instant begun = clock_now();
+    const std::size_t n = door_->take(Lane::threads, worker, {hand.starts.data(), most}, begun);
+    if (n == 0) {
+      if (steal(worker)) continue;
+      // Timers are the control thread's: it wakes a worker when one makes something ready.
+      const bool cards = others_have_cards(worker);
+      const Instant until = cards ? begun + help_ns : kNever;
+      help_ns = cards ? std::min(2 * help_ns, kMostHelpNs) : kHelpNs;
+      without_gil([&] { door_->workers.wait(epoch, until); });
+      continue;
+    }
+    help_ns = kHelpNs;
+    hand.next.store(0, std::memory_order_seq_cst);
+    hand.end.store(n, std::memory_order_seq_cst);
+    std::size_t done = 0;
+    Instant clock = clock_now();  // one reading ends a task and begins the next
+    for (;;) {
+      const std::size_t k = hand.next.fetch_add(1, std::memory_order_seq_cst);
+      if (k >= n) break;
+      Report one{};
+      const Start start = hand.starts[k];
+      if (run_one(start, worker, n == 1, clock, one)) reports.push_back(one);
+      ++done;
+      // A long task: say what is finished before going on, or its dependants would wait for the whole hand.
+      if (!reports.empty() && reports.back().finished - begun > kBatchNs) report(reports);
+    }
+    hand.end.store(0, std::memory_order_seq_cst);
+    report(reports);
+    const Instant each = (clock - begun) / static_cast<Instant>(std::max<std::size_t>(done, 1));
+    // Grow the batch by at most 4 at a time, so that one quick task does not fill the hand behind it; shrink at once.
+    task_ns = std::max(each, task_ns / 4);
+  }
+}
+
+/// True: `report` is to be sent. False: it failed or stands for further work, and a hook has dealt with it.
+bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, Instant& clock, Report& report) {
+  const auto id = static_cast<py::ssize_t>(index(start.task));
+  const Instant started = clock;
+  const Instant cpu_before = measure ? thread_cpu_ns() : 0;
+  py::object value;
+  {
+    const Entered entered(start);
+    value = call(start);
+  }
+  const Instant finished = clock = clock_now();
+  if (measure && finished - started >= kMeasureNs) {
+    Event used{};
+    used.time = finished;
+    used.value = thread_cpu_ns() - cpu_before;
+    used.task = index(start.task);
+    used.attempt = start.attempt;
+    used.worker = worker;
+    used.kind = EventKind::cpu_used;
+    used.state = State::running;
+    used.version = kEventVersion;
+    door_->log()->log->append(used);
+  }
+  const auto lease = static_cast<std::uint32_t>(start.lease);
+  if (!value) {
+    py::error_already_set error;
+    // Before Python 3.12 a fetched error and its traceback are two objects, and users see the error alone.
+    if (error.trace()) PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
+    interpreter_call([&] { hooks_.attr("failed")(id, start.attempt, lease, error.value(), started, finished); });
+    return false;
+  }
+  if (stands_for_work(value.ptr())) {
+    interpreter_call([&] { hooks_.attr("deferred")(id, start.attempt, lease, value, started, finished); });
+    return false;
+  }
+  // A late value (its attempt has timed out or was cancelled) must not overwrite that of a later attempt.
+  if (door_->core().attempt(start.task) == start.attempt) PyList_SetItem(results_.ptr(), id, value.release().ptr());
+  report = {start.task, start.attempt, start.lease, started, finished};
+  return true;
+}
+
+py::object Crew::call(const Start& start) {
+  const auto id = static_cast<py::ssize_t>(index(start.task));
+  PyObject* function = PyList_GET_ITEM(functions_.ptr(), id);
+  const py::object arguments = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(arguments_.ptr(), id));
+  const auto steal_object = [](PyObject* result) { return py::reinterpret_steal<py::object>(result); };
+  if (arguments.is_none()) return steal_object(interpreter_call([&] { return PyObject_CallNoArgs(function); }));
+  if (PyTuple_CheckExact(arguments.ptr())) {
+    return steal_object(interpreter_call([&] { return PyObject_Call(function, arguments.ptr(), nullptr); }));
+  }
+  if (Py_TYPE(arguments.ptr()) == inputs_type_) {
+    // What pybind11's cast would find after two hash look-ups; the type has the simple layout.
+    const auto* holder = reinterpret_cast<const py::detail::instance*>(arguments.ptr());
+    return call_with_results(function, *static_cast<const Inputs*>(holder->simple_value_holder[0]), index(start.task));
+  }
+  const py::object bound = steal_object(
+      interpreter_call([&] { return PyObject_CallMethod(hooks_.ptr(), "bind", "nO", id, arguments.ptr()); }));
+  if (!bound) return {};
+  return steal_object(interpreter_call([&] {
+    return PyObject_Call(function, PyTuple_GET_ITEM(bound.ptr(), 0), PyTuple_GET_ITEM(bound.ptr(), 1));
+  }));
+}
+
+py::object Crew::call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task) {
+  const std::size_t k = task - inputs.first;
+  const auto begin = static_cast<std::size_t>(inputs.indptr[k]), end = static_cast<std::size_t>(inputs.indptr[k + 1]);
+  constexpr std::size_t kOnStack = 16;
+  std::array<PyObject*, kOnStack + 1> few{};
+  std::vector<PyObject*> many;
+  PyObject** values = few.data();
+  if (end - begin > kOnStack) {
+    many.resize(end - begin + 1);
+    values = many.data();
+  }
+  for (std::size_t e = begin; e < end; ++e) {
+    values[e - begin + 1] = Py_NewRef(PyList_GET_ITEM(results_.ptr(), static_cast<py::ssize_t>(inputs.indices[e])));
+  }
+  PyObject* result = interpreter_call([&] {
+    return PyObject_Vectorcall(function, values + 1, (end - begin) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
+  });
+  for (std::size_t e = begin; e < end; ++e) Py_DECREF(values[e - begin + 1]);
+  return py::reinterpret_steal<py::object>(result);
+}
+
+/// A Call, or a list or tuple that starts with one.
+bool Crew::stands_for_work(PyObject* value) const {
+  PyTypeObject* type = Py_TYPE(value);
+  auto* call_type = reinterpret_cast<PyTypeObject*>(deferred_.ptr());
+  if (type == call_type) return true;
+  if (type == &PyList_Type) return PyList_GET_SIZE(value) > 0 && Py_TYPE(PyList_GET_ITEM(value, 0)) == call_type;
+  if (type == &PyTuple_Type) return PyTuple_GET_SIZE(value) > 0 && Py_TYPE(PyTuple_GET_ITEM(value, 0)) == call_type;
+  return false;
+}
+
+void Crew::report(std::vector<Report>& reports) {
+  if (reports.empty()) return;
+  door_->finish(reports, clock_now());
+  if (PyDict_GET_SIZE(watched_.ptr()) > 0) {
+    py::list ids;
+    for (const Report& r : reports) {
+      const py::int_ id(index(r.task));
+      if (PyDict_Contains(watched_.ptr(), id.ptr()) == 1) ids.append(id);
+    }
+    if (!ids.empty()) interpreter_call([&] { hooks_.attr("settled")(ids); });
+  }
+  reports.clear();
+}
+
+bool Crew::others_have_cards(std::uint32_t worker) const {
+  for (std::size_t w = 0; w < hands_.size(); ++w) {
+    const Hand& hand = *hands_[w];
+    if (w != worker && hand.next.load(std::memory_order_seq_cst) < hand.end.load(std::memory_order_seq_cst)) return true;
+  }
+  return false;
+}
+
+/// Runs one task that another worker has taken and not begun.
+bool Crew::steal(std::uint32_t thief) {
+  for (std::size_t w = 0; w < hands_.size(); ++w) {
+    Hand& hand = *hands_[w];
+    if (w == thief) continue;
+    const std::size_t k = hand.next.load(std::memory_order_seq_cst);
+    if (k >= hand.end.load(std::memory_order_seq_cst)) continue;
+    // With the GIL held nobody else claims a card between here and the fetch_add; the lease comes first because a
+    // claimed card must run.
+    const std::optional<Start> mine = door_->core().split(hand.starts[k], thief, clock_now());
+    if (!mine) continue;
+    hand.next.fetch_add(1, std::memory_order_seq_cst);
+    std::vector<Report> reports;
+    Report one{};
+    Instant clock = clock_now();
+    if (run_one(*mine, thief, true, clock, one)) reports.push_back(one);
+    report(reports);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace penstock::bindings

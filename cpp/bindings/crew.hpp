@@ -1,0 +1,76 @@
+// Crew: the native worker loop of the threads lane. It takes ids from the door, calls the Python callables that
+// belong to them and reports back, without a Python frame of its own between two tasks.
+//
+// Batches. A worker takes as many tasks at once as it expects to run in `kBatchNs`, judged by what its last tasks
+// took: one when they are long, up to kMostAtOnce when they are tiny. What a worker has taken and not begun lies in
+// its hand, and an idle worker may move a task from there to itself (Scheduler::split), so that a long task does
+// not keep short ones waiting behind it.
+//
+// The GIL. Tables are Python lists and are touched with the GIL held only. Taking and reporting keep the GIL: they
+// are some hundred nanoseconds a task, and the scheduler's mutex is never held by a thread that waits for the GIL.
+// Sleeping gives it up.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "binding.hpp"
+#include "door.hpp"
+
+namespace penstock::bindings {
+
+inline constexpr std::size_t kMostAtOnce = 256;
+inline constexpr Instant kBatchNs = 200'000;
+
+/// The positional arguments of a batch's tasks are the results of their predecessors, in order.
+struct Inputs {
+  std::uint32_t first;  // id of the batch's first task
+  std::vector<std::int64_t> indptr;
+  std::vector<std::uint32_t> indices;  // ids
+};
+
+class Crew {
+ public:
+  /// `functions`, `arguments`, `results`: lists by task id. An arguments entry is None, a tuple, an Inputs, or
+  /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type of result that stands for
+  /// further work. `hooks` has bind, failed, deferred, settled.
+  Crew(std::shared_ptr<Door> door, py::list functions, py::list arguments, py::list results, py::dict watched,
+       py::object deferred, py::object hooks, std::size_t most_workers);
+
+  void work(std::uint32_t worker);  // runs on a Python thread until `stop`
+  void stop();
+
+ private:
+  struct Hand {
+    std::array<Start, kMostAtOnce> starts;
+    std::atomic<std::size_t> next{0}, end{0};
+  };
+
+  bool run_one(const Start& start, std::uint32_t worker, bool measure, Instant& clock, Report& report);
+  py::object call(const Start& start);
+  py::object call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task);
+  bool stands_for_work(PyObject* value) const;
+  bool steal(std::uint32_t thief);
+  bool others_have_cards(std::uint32_t worker) const;
+  void report(std::vector<Report>& reports);
+
+  std::shared_ptr<Door> door_;
+  py::list functions_, arguments_, results_;
+  py::dict watched_;
+  py::object deferred_, hooks_;
+  PyTypeObject* inputs_type_;
+  std::vector<std::unique_ptr<Hand>> hands_;
+  std::atomic<bool> stopped_{false};
+};
+
+/// What runs on this thread now; task is -1 outside of a task.
+struct Current {
+  std::int64_t task = -1;
+  Attempt attempt = 0;
+  std::uint64_t devices = 0;
+};
+Current& current();
+
+}  // namespace penstock::bindings

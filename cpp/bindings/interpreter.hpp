@@ -1,0 +1,38 @@
+// Calls that may wait for the GIL, made from a thread that may outlive the interpreter.
+//
+// A task on a thread cannot be stopped, so a process may end while one still runs. Once the interpreter is gone, CPython
+// before 3.14 ends a thread that asks for the GIL with pthread_exit, whose unwinding runs the destructors of our frames;
+// those touch Python objects, and the process dies of it. CPython 3.14 parks such threads instead, and so does this.
+#pragma once
+
+#include "binding.hpp"
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#include <unistd.h>
+#endif
+
+namespace penstock::bindings {
+
+template <class F>
+auto interpreter_call(F&& call) {
+#if defined(__GLIBCXX__)
+  try {
+    return call();
+  } catch (abi::__forced_unwind&) {
+    for (;;) pause();  // leaving this block without a rethrow is not allowed, and it is not left
+  }
+#else
+  return call();
+#endif
+}
+
+/// Runs `body` without the GIL.
+template <class F>
+void without_gil(F&& body) {
+  PyThreadState* state = PyEval_SaveThread();
+  body();
+  interpreter_call([&] { PyEval_RestoreThread(state); });
+}
+
+}  // namespace penstock::bindings

@@ -1,0 +1,82 @@
+"""penstock runs pipelines of tasks and decides, while they run, what starts next.
+
+It goes by what the machine is really doing, how urgent each task is, and what depends on what.
+
+    from penstock import Pipeline, task
+
+    @task(retries=2, memory="1GiB")
+    def train(c: float) -> float: ...
+
+    @task
+    def best(scores: list[float]) -> float: ...
+
+    with Pipeline("search") as p:
+        winner = best([train(c) for c in (0.1, 1.0, 10.0)])
+
+    print(p.run(limits={"cpu": 0.8})[winner])
+"""
+
+from typing import TYPE_CHECKING
+
+from penstock import errors
+from penstock._version import __version__
+from penstock.context import current, skip
+from penstock.task import Call, Task, command, task
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+    from penstock.policies import Policy
+    from penstock.retry import Retry
+    from penstock.run import Run, RunResult
+    from penstock.runtime import Runtime
+    from penstock.states import Cause, State
+
+__all__ = [
+    "Call",
+    "Cause",
+    "Pipeline",
+    "Policy",
+    "Retry",
+    "Run",
+    "RunResult",
+    "Runtime",
+    "State",
+    "Task",
+    "__version__",
+    "command",
+    "current",
+    "errors",
+    "skip",
+    "task",
+]
+
+_HOMES = {
+    "Cause": "penstock.states",
+    "Pipeline": "penstock.pipeline",
+    "Policy": "penstock.policies",
+    "Retry": "penstock.retry",
+    "Run": "penstock.run",
+    "RunResult": "penstock.run",
+    "Runtime": "penstock.runtime",
+    "State": "penstock.states",
+}
+
+# `task` is both a module and the decorator: it is imported above, at once, because a module that is imported later
+# would take its name's place.
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """Import a public name from its module on first use, so that `import penstock` stays quick."""
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(__all__) | set(globals()))

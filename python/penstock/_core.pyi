@@ -1,0 +1,279 @@
+"""The native core as Python sees it. Numbers in, numbers out; what they stand for is kept by the callers.
+
+Conventions: a task is its id (from 0, in order of submission); an instant is nanoseconds of `time.monotonic_ns()`;
+`now=None` means the instant of the call. Columns of a batch are None, one number for all, or a contiguous
+one-dimensional buffer (numpy, `array.array`, memoryview) of the length of the batch.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+__version__: str
+EVENT_SIZE: int  # bytes of one row of EventLog.read_bytes
+EVENT_VERSION: int  # version of that row's layout
+MAX_RESOURCES: int  # length of a full demand
+NO_TASK: int  # the task of events that are about none
+THREAD_SLOTS: int  # the resource that counts workers of the threads lane
+
+class _Column(Protocol):
+    """Anything with the buffer protocol."""
+
+    def __len__(self) -> int: ...
+
+class CycleError(ValueError):
+    """Tasks wait for each other; `args[0]` lists them: positions in a refused batch, or ids from `defer`."""
+
+class EventLog:
+    """The record of a run: rows of 32 bytes, see `penstock.observe.events`."""
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def append(
+        self,
+        kind: int,
+        *,
+        task: int = ...,
+        attempt: int = 0,
+        worker: int = 0,
+        value: int = 0,
+        cause: int = 0,
+        state: int = 0,
+        time: int | None = None,
+    ) -> int:
+        """Add a row of a driver's own and return its number."""
+
+    def read_bytes(self, start: int, limit: int = -1) -> bytes:
+        """Return whole rows from row `start` on, at most `limit` of them (-1: all)."""
+
+    def wait(self, seen: int, timeout_s: float | None = None, settle_s: float = 0.0) -> int:
+        """Block until more than `seen` rows are there, the log is closed, or time is up; return the length.
+
+        With `settle_s`, a burst is left to gather for so many seconds first.
+        """
+
+    def trim(self, before: int) -> None:
+        """Forget rows below `before`, by whole chunks."""
+
+    def close(self) -> None:
+        """Say that no row will follow, and wake those who wait."""
+
+    @property
+    def closed(self) -> bool: ...
+
+class Scheduler:
+    """The door; see cpp/include/penstock/scheduler.hpp. Safe from any thread."""
+
+    def __init__(self, devices: int = 0) -> None: ...
+    def __len__(self) -> int: ...
+    def shape(self, demand: Sequence[int], lane: int = 0) -> int:
+        """Return the number of a demand on a lane (0 threads, 1 processes, 2 commands)."""
+
+    def submit(
+        self,
+        count: int,
+        *,
+        shape: _Column | int | None = None,
+        priority: _Column | float | None = None,
+        indptr: _Column | None = None,
+        indices: _Column | None = None,
+        expected: _Column | int | None = None,
+        deadline: _Column | int | None = None,
+        timeout: _Column | int | None = None,
+        tolerant: _Column | int | None = None,
+        now: int | None = None,
+    ) -> tuple[int, list[int]]:
+        """Add tasks; returns the first id, and those that ended at once because a predecessor had failed.
+
+        `indices` has an earlier task's id, or ~k for the k-th task of this batch.
+        """
+
+    def take(self, lane: int, worker: int, most: int = 1, now: int | None = None) -> list[tuple[int, int, int, int]]:
+        """Start tasks of one shape under one lease: (task, attempt, lease, bit mask of GPUs) each."""
+
+    def finish(
+        self, task: int, attempt: int, lease: int | None, started: int = 0, finished: int = 0, now: int | None = None
+    ) -> int:
+        """Report a success; returns how many tasks became ready."""
+
+    def fail(
+        self,
+        task: int,
+        attempt: int,
+        lease: int | None,
+        cause: int,
+        retry_at: int | None = None,
+        started: int = 0,
+        finished: int = 0,
+        now: int | None = None,
+    ) -> tuple[bool, list[int]]:
+        """Report a failure; returns whether it counted, and the tasks that ended with it."""
+
+    def defer(
+        self, task: int, attempt: int, lease: int | None, children: Sequence[int], now: int | None = None
+    ) -> tuple[bool, list[int]]:
+        """Let a running task wait for others and then start again; returns as `fail`."""
+
+    def cancel(
+        self, tasks: Sequence[int], cause: int, now: int | None = None
+    ) -> tuple[list[tuple[int, int]], list[int]]:
+        """End tasks; returns the running attempts to kill, and the tasks that ended."""
+
+    def expire(self, now: int | None = None) -> list[tuple[int, int, int]]:
+        """Return (task, attempt, lane) of attempts whose timeout has passed, each once."""
+
+    def rerank(self, tasks: Sequence[int], priorities: _Column | float, now: int | None = None) -> None: ...
+    def set_policy(
+        self,
+        form: int,
+        priority_raw: bool,
+        priority: float,
+        demand: float,
+        critical_path: float,
+        age: float,
+        deadline: float,
+        fit: float,
+        submitted: float,
+        reserve_after: int,
+        now: int | None = None,
+    ) -> None: ...
+    def set_capacity(self, resource: int, amount: int | None, now: int | None = None) -> None: ...
+    def set_device_capacity(self, device: int, share: int, memory: int, now: int | None = None) -> None: ...
+    def pause(self, now: int | None = None) -> None: ...
+    def resume(self, now: int | None = None) -> None: ...
+    def explain(self, task: int, now: int | None = None) -> dict[str, Any]:
+        """Return why a task is not running, as the fields of `Explanation` in scheduler.hpp."""
+
+    def state(self, task: int) -> int: ...
+    def cause(self, task: int) -> int: ...
+    def attempt(self, task: int) -> int: ...
+    def priority(self, task: int) -> float: ...
+    def queued(self, lane: int) -> int: ...
+    def held(self, resource: int) -> int: ...
+    def free(self, resource: int) -> int: ...
+    def capacity(self, resource: int) -> int: ...
+    def successors(self, task: int) -> list[int]: ...
+    def count_state(self, first: int, last: int, state: int) -> int: ...
+    def first_unfinished(self, first: int, last: int) -> int: ...
+    def check(self) -> None:
+        """Raise RuntimeError naming the broken invariant; for tests, at rest."""
+
+    def control_epoch(self) -> int: ...
+    def wait_control(self, seen: int, until: int | None = None) -> None: ...
+    def ring(self) -> None: ...
+    @property
+    def unfinished(self) -> int: ...
+    @property
+    def late_reports(self) -> int: ...
+    @property
+    def next_wakeup(self) -> int | None: ...
+    @property
+    def log(self) -> EventLog: ...
+
+class Inputs:
+    """Says that each task of a batch is called with the results of its predecessors, in order."""
+
+    def __init__(self, first: int, indptr: _Column, indices: _Column) -> None: ...
+    def of(self, task: int) -> list[int]: ...
+
+class Crew:
+    """The native worker loop of the threads lane."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        functions: list[Callable[..., Any]],
+        arguments: list[Any],
+        results: list[Any],
+        watched: dict[int, Any],
+        deferred: type,
+        hooks: object,
+        most_workers: int,
+    ) -> None: ...
+    def work(self, worker: int) -> None: ...
+    def stop(self) -> None: ...
+
+def current_task() -> int: ...
+def current_attempt() -> int: ...
+def current_devices() -> int: ...
+
+class Readiness:
+    """Who waits for whom, alone."""
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def grow(
+        self, count: int, indptr: _Column | None = None, indices: _Column | None = None
+    ) -> tuple[int, list[int]]: ...
+    def complete(self, tasks: Sequence[int]) -> list[int]: ...
+    def drain(self, ready: Sequence[int]) -> int: ...
+    def unmet(self, task: int) -> int: ...
+    def edges(self) -> int: ...
+
+def bottom_levels(
+    count: int, indptr: _Column | None, indices: _Column | None, weights: _Column | None = None
+) -> bytes: ...
+
+class Ledger:
+    """Capacities and what is held of them, alone."""
+
+    def __init__(self, devices: int = 0) -> None: ...
+    def set_capacity(self, resource: int, amount: int | None) -> None: ...
+    def set_device_capacity(self, device: int, share: int, memory: int) -> None: ...
+    def capacity(self, resource: int) -> int: ...
+    def held(self, resource: int) -> int: ...
+    def free(self, resource: int) -> int: ...
+    def try_acquire(self, demand: Sequence[int]) -> int | None: ...
+    def release(self, demand: Sequence[int], devices: int = 0) -> None: ...
+    def lacking(self, demand: Sequence[int]) -> int | None: ...
+
+def squash(priority: float) -> float: ...
+def urgency(priority: float) -> float: ...
+def frozen_rank(
+    form: int,
+    priority_raw: bool,
+    w_priority: float,
+    w_demand: float,
+    w_critical_path: float,
+    w_age: float,
+    w_deadline: float,
+    w_fit: float,
+    w_submitted: float,
+    reserve_after: int,
+    *,
+    priority: float = 0.0,
+    demand: float = 0.0,
+    bottom_level: float = 0.0,
+    submitted: int = 0,
+    deadline: int | None = None,
+    remaining: int = 0,
+) -> float: ...
+
+class PriorityHeap:
+    """The native priority heap alone: a smaller rank leaves first, equal ranks first in, first out.
+
+    A push gives a handle for cancel and rerank. The handle of an entry that has left stays known as such.
+    """
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def push(self, rank: float, value: int) -> int:
+        """Add a 64-bit value and return its handle. Raises ValueError for a rank that is NaN."""
+
+    def push_many(self, ranks: _Column, values: _Column) -> bytes:
+        """Add values, ranks float64 and values int64 of equal length, at one instant; returns their handles as int64."""
+
+    def pop(self) -> tuple[float, int]:
+        """Take out (rank, value) of the smallest. Raises IndexError when the heap is empty."""
+
+    def pop_many(self, count: int) -> tuple[bytes, bytes]:
+        """Take out the smallest in order, at most `count`: ranks as float64 and values as int64."""
+
+    def peek(self) -> tuple[float, int] | None:
+        """Return (rank, value) of the smallest, which stays, or None."""
+
+    def cancel(self, handle: int) -> bool:
+        """Take one out; False when it has left already."""
+
+    def rerank(self, handle: int, rank: float) -> bool:
+        """Give one another rank; False when it has left already."""

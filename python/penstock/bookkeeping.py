@@ -1,0 +1,237 @@
+"""The tables beside the core: what a task id stands for, its arguments, its result, its error.
+
+Lists by task id, which the native worker loop reads and writes as they are. Nothing here schedules.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from penstock import _core
+from penstock.errors import InternalError, OptionError
+from penstock.inputs import bind, inputs_of
+from penstock.observe.events import EventKind
+from penstock.states import State
+from penstock.task import Call
+from penstock.template import CommandTemplate
+
+if TYPE_CHECKING:
+    from penstock.executors import Report, Usage
+    from penstock.options import TaskSpec
+
+__all__ = ["Bookkeeping", "Waiter"]
+
+
+class Waiter(Protocol):
+    """Someone who waits for one task's end."""
+
+    def settle(self) -> None: ...
+
+
+class Bookkeeping:
+    """What the engine keeps by task id. Written with the engine's lock held, but for results, which workers write."""
+
+    def __init__(self) -> None:
+        self.functions: list[Any] = []
+        self.arguments: list[Any] = []  # None, a tuple, _core.Inputs, or an object that `bound` knows
+        self.results: list[Any] = []
+        self.specs: list[TaskSpec] = []
+        self.names: list[str] = []
+        self.errors: dict[int, BaseException] = {}  # of the latest failed attempt
+        self.failures: dict[int, int] = {}  # failed attempts so far
+        self.fell_back: set[int] = set()
+        self.watched: dict[int, Waiter] = {}
+        self.usage: dict[int, Usage] = {}
+        self.gathered: dict[int, int] = {}  # starts that only put together what returned calls gave
+        self._children: dict[int, list[int]] = {}  # what a task that returned calls has waited for since
+        self.ids: dict[Call[Any], int] = {}
+        self.bug: InternalError | None = None
+        self._calls: dict[int, Call[Any]] = {}
+        self._used_names: dict[str, int] = {}
+        self._by_name: dict[str, int] = {}
+        self._predecessors: dict[int, tuple[int, ...]] = {}
+        self.log: _core.EventLog
+        self.scheduler: _core.Scheduler
+
+    # ---------------------------------------------------------------------------------------------------- adding
+
+    def unique_names(self, wanted: Iterable[str]) -> list[str]:
+        """Return each name as it is, or with the first free number behind it."""
+        names: list[str] = []
+        for name in wanted:
+            free, count = name, self._used_names.get(name, 0)
+            while free in self._used_names:
+                count += 1
+                free = f"{name}-{count + 1}" if count else name
+            self._used_names[name] = count
+            self._used_names.setdefault(free, 0)
+            names.append(free)
+        return names
+
+    def edges(self, calls: Sequence[Call[Any]]) -> tuple[array[int], array[int]]:
+        """Return the CSR of what the calls wait for: ids of tasks that are here, ~k for the k-th of `calls`."""
+        position = {call: k for k, call in enumerate(calls)}
+        indptr, indices = array("q", [0]), array("q")
+        for call in calls:
+            for before in dict.fromkeys([*call.inputs, *call.follows]):
+                k = position.get(before)
+                indices.append(self.ids[before] if k is None else ~k)
+            indptr.append(len(indices))
+        return indptr, indices
+
+    def add_calls(self, calls: Sequence[Call[Any]], names: Sequence[str]) -> None:
+        """Append a row for each call."""
+        for call, name in zip(calls, names, strict=True):
+            task = len(self.functions)
+            self.ids[call] = task
+            self._calls[task] = call
+            self._by_name[name] = task
+            self._used_names.setdefault(name, 0)
+            self.functions.append(call.spec.function)
+            self.arguments.append((call.args or None) if not call.inputs and not call.kwargs else call)
+            self.results.append(None)
+            self.specs.append(call.spec)
+            self.names.append(name)
+
+    def add_many(self, functions: list[Callable[..., Any]], arguments: list[Any], spec: TaskSpec) -> None:
+        """Append rows that share one spec and one name."""
+        n = len(functions)
+        self.functions.extend(functions)
+        self.arguments.extend(arguments)
+        self.results.extend([None] * n)
+        self.specs.extend([spec] * n)
+        self.names.extend([spec.name] * n)
+
+    def forget(self, first: int) -> None:
+        """Take back the rows from `first` on, which the core has refused."""
+        for task in range(first, len(self.functions)):
+            call = self._calls.pop(task, None)
+            if call is not None:
+                del self.ids[call]
+                del self._by_name[self.names[task]]
+        for table in (self.functions, self.arguments, self.results, self.specs, self.names):
+            del table[first:]
+
+    # --------------------------------------------------------------------------------------------------- asking
+
+    def id_of(self, target: object) -> int:
+        """Return the id of a call or a name.
+
+        Raises:
+            OptionError: this run has no such task.
+        """
+        task = self.ids.get(target) if isinstance(target, Call) else self._by_name.get(str(target))
+        if task is None:
+            shown = target.name if isinstance(target, Call) else target
+            raise OptionError(f"{shown!r} is no task of this run; give a call of its pipeline or the name of one.")
+        return task
+
+    def lookup(self, call: Call[Any]) -> object:
+        return self.results[self.ids[call]]
+
+    def bound(self, task: int) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Return the arguments of a task with results in the places of calls."""
+        entry = self.arguments[task]
+        if entry is None:
+            return (), {}
+        if isinstance(entry, tuple):
+            return entry, {}
+        if isinstance(entry, _core.Inputs):
+            return tuple([self.results[p] for p in entry.of(task)]), {}
+        if isinstance(entry, _Gather):
+            return bind((entry.value,), {}, self.lookup)
+        assert isinstance(entry, Call)
+        command = self.specs[task].command
+        if command is not None:
+            instead = self.specs[task].fallback
+            if task in self.fell_back and isinstance(instead, CommandTemplate):
+                command = instead
+            return (command.resolve(self.lookup),), {}
+        return entry.bind(self.lookup)
+
+    def predecessors(self, task: int) -> Sequence[int]:
+        """Return the ids of what a task waits for, the calls that it returned included."""
+        call = self._calls.get(task)
+        if call is not None:
+            before = [self.ids[known] for known in dict.fromkeys([*call.inputs, *call.follows])]
+            return before + self._children.get(task, [])
+        entry = self.arguments[task]
+        return entry.of(task) if isinstance(entry, _core.Inputs) else ()
+
+    def attempts(self, task: int) -> int:
+        """Return how many times the task's function was started."""
+        return max(0, self.scheduler.attempt(task) - self.gathered.get(task, 0))
+
+    def failed_before(self, task: int) -> str:
+        """Return the names of what `task` waited for that ended without a result, for a message."""
+        lost = (State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED)
+        names = [repr(self.names[p]) for p in self.predecessors(task) if self.scheduler.state(p) in lost]
+        return ", ".join(names) or "a task that it needs"
+
+    # -------------------------------------------------------------------------------------------- while it runs
+
+    def fall_back(self, task: int) -> None:
+        """Let the task's next attempt be its fallback, with the same arguments."""
+        self.fell_back.add(task)
+        if self.specs[task].command is None:
+            self.functions[task] = self.specs[task].fallback
+
+    def calls_in(self, value: object) -> list[Call[Any]]:
+        """Return the calls inside a returned value."""
+        return inputs_of((value,), {})
+
+    def unsubmitted(self, wanted: Sequence[Call[Any]]) -> list[Call[Any]]:
+        """Return the calls among `wanted` and what they depend on that are not in the tables, predecessors first."""
+        order: dict[Call[Any], None] = {}
+        stack = [(call, False) for call in reversed(wanted)]
+        entered: set[Call[Any]] = set()
+        while stack:
+            call, expanded = stack.pop()
+            if call in self.ids or call in order:
+                continue
+            if expanded or call in entered:
+                order.setdefault(call)
+                continue
+            entered.add(call)
+            stack.append((call, True))
+            stack.extend((before, False) for before in (*call.inputs, *call.follows))
+        return list(order)
+
+    def become_gather(self, task: int, value: object, children: list[int]) -> tuple[Any, Any]:
+        """Let the task's next start return `value` with the results of its calls; returns what it was."""
+        self.gathered[task] = self.gathered.get(task, 0) + 1
+        self._children[task] = children
+        before = (self.functions[task], self.arguments[task])
+        self.become(task, (_identity, _Gather(value)))
+        return before
+
+    def become(self, task: int, row: tuple[Any, Any]) -> None:
+        self.functions[task], self.arguments[task] = row
+
+    def note_usage(self, report: Report) -> None:
+        """Keep what an attempt used, here and in the log."""
+        usage = report.usage
+        self.usage[report.task] = usage
+        if usage.cpu_s is not None:
+            self.log.append(
+                int(EventKind.CPU_USED), task=report.task, attempt=report.attempt, value=int(usage.cpu_s * 1e9)
+            )
+        if usage.peak_memory is not None:
+            self.log.append(
+                int(EventKind.PEAK_MEMORY), task=report.task, attempt=report.attempt, value=usage.peak_memory
+            )
+
+
+class _Gather:
+    """Stands in the arguments table for a value that a task returned with calls in it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+def _identity(value: object) -> object:
+    return value

@@ -1,0 +1,1 @@
+"""The command line, one file a verb. A verb's file is imported when the verb is used."""

@@ -1,0 +1,132 @@
+"""`penstock run`: run a pipeline, show its progress, its table, and the errors of what failed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli.options import limits_option, target_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from penstock.run import RunResult
+
+__all__ = ["run"]
+
+
+@click.command(short_help="Run a pipeline and show how it went.")
+@target_argument
+@click.option("--policy", metavar="NAME", help="What starts next: fifo, priority, utilisation, hybrid or product.")
+@limits_option
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
+@click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
+@click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON; everything else goes to stderr.")
+def run(
+    target: str,
+    policy: str | None,
+    limits: Mapping[str, object] | None,
+    workers: int | None,
+    trace: str | None,
+    progress: bool | None,
+    as_json: bool,
+) -> None:
+    """Run the pipeline in FILE (.py, .yaml), or the one called NAME of several.
+
+    Exit status: 0 all tasks succeeded, 1 some failed, 2 the pipeline or an option is wrong, 130 interrupted.
+    """
+    from penstock.pipeline_file import load_pipeline
+
+    _check_policy(policy)
+    with _stdout_on_stderr() if as_json else contextlib.nullcontext():
+        pipeline = load_pipeline(target)
+        result = pipeline.run(
+            policy=policy,
+            limits=limits,
+            workers=workers,
+            trace=trace,
+            progress=(not as_json) if progress is None else progress,
+        )
+    if as_json:
+        click.echo(json.dumps(_as_json(result), indent=2))
+    else:
+        _show(result)
+    sys.stdout.flush()
+    if result.interrupted:
+        sys.exit(130)
+    sys.exit(0 if result.ok else 1)
+
+
+def _check_policy(name: str | None) -> None:
+    if name is None:
+        return
+    from penstock.policies import resolve
+
+    resolve(name)
+
+
+def _show(result: RunResult) -> None:
+    from penstock.cli.failures import failure_text
+    from penstock.observe.table import print_table
+
+    click.echo()
+    print_table(result.view)
+    for name in result.errors:
+        click.echo(f"\n{failure_text(result, name)}")
+    if result.interrupted:
+        click.echo("penstock: interrupted; what had finished by then is in the table.", err=True)
+
+
+def _as_json(result: RunResult) -> dict[str, Any]:
+    """Return the result as plain JSON values: the tasks, the totals, and the errors with the user's frames."""
+    from dataclasses import asdict
+
+    from penstock.cli.failures import user_traceback
+    from penstock.observe.table import as_dicts
+
+    return {
+        "pipeline": result.name,
+        "ok": result.ok,
+        "interrupted": result.interrupted,
+        "totals": asdict(result.totals),
+        "tasks": as_dicts(result.view),
+        "errors": {
+            name: {
+                "type": type(error).__name__,
+                "message": str(error),
+                "cause": result.causes[name].name.lower(),
+                "traceback": user_traceback(error),
+            }
+            for name, error in result.errors.items()
+        },
+    }
+
+
+@contextlib.contextmanager
+def _stdout_on_stderr() -> Iterator[None]:
+    """Send standard output to standard error, for this process and the ones it starts, while in the block.
+
+    What tasks print would otherwise stand in the middle of the JSON.
+    """
+    sys.stdout.flush()
+    try:
+        number = sys.stdout.fileno()
+        kept = os.dup(number)
+    except (OSError, ValueError):  # not a real file: only Python's own stream can be turned
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        return
+    try:
+        os.dup2(sys.stderr.fileno(), number)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, number)
+        os.close(kept)

@@ -1,0 +1,98 @@
+"""What a worker process knows of itself and does to itself: its use of CPU and memory, its memory cap, its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+
+from penstock.executors.rusage import cpu_s, peak_bytes
+
+__all__ = ["Meter", "die_with_parent", "memory_capped"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Meter:
+    """Measures one attempt: made before it, read after it."""
+
+    def __init__(self) -> None:
+        self._resettable = _reset_peak()
+        self._peak_before = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        self._cpu_before_s = cpu_s()
+
+    def read(self) -> tuple[float, int | None]:
+        """Return the seconds of CPU time since, and the peak resident memory in bytes since, None if unknown.
+
+        Where the system's peak cannot be set back it is this attempt's only when it has grown.
+        """
+        used_s = cpu_s() - self._cpu_before_s
+        if self._resettable:
+            return used_s, _status("VmHWM")
+        peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        return used_s, peak if peak > self._peak_before else None
+
+
+def _reset_peak() -> bool:
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return _status("VmHWM") is not None
+
+
+def _status(field: str) -> int | None:
+    """Return a line of /proc/self/status in bytes."""
+    try:
+        with open("/proc/self/status") as file:
+            for line in file:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def memory_capped(limit: int | None) -> Iterator[None]:
+    """Let this process's resident memory grow to about `limit` bytes and no further; beyond it is MemoryError.
+
+    On Linux the cap is on private writable memory (RLIMIT_DATA): what is only reserved, as by the stacks of threads and
+    by numeric libraries, was counted when the attempt began and is not held against it. Elsewhere the whole address
+    space is capped, where the system does that at all.
+    """
+    if limit is None:
+        yield
+        return
+    which = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
+    data, resident = _status("VmData"), _status("RssAnon")
+    reserved = 0 if data is None or resident is None else max(0, data - resident)
+    soft, hard = resource.getrlimit(which)
+    cap = reserved + limit
+    if hard != resource.RLIM_INFINITY:
+        cap = min(cap, hard)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(which, (cap, hard))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(which, (soft, hard))
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the system kill this process when its parent dies, where it can (Linux).
+
+    Args:
+        parent: its process id; when it is gone already, this process ends here.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)

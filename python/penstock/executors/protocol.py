@@ -1,0 +1,104 @@
+"""What an executor is: it starts attempts where it is told to, and reports each one exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from penstock.options import TaskSpec
+from penstock.states import Cause
+
+__all__ = ["UNKNOWN", "Executor", "Launch", "Report", "Usage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One attempt that is to start now.
+
+    Attributes:
+        task: the task's id, >= 0.
+        attempt: 1 for the first attempt.
+        name: the call's name, for messages.
+        function: what to call; None for a command.
+        args, kwargs: its arguments, with results in the places of calls. A command has one argument, its resolved
+            `CommandTemplate`.
+        spec: the task's options.
+        env: environment variables that the attempt's process gets on top of penstock's own, such as OMP_NUM_THREADS.
+    """
+
+    task: int
+    attempt: int
+    name: str
+    function: Callable[..., Any] | None
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+    spec: TaskSpec
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one attempt used. None means unknown, never zero.
+
+    Attributes:
+        cpu_s: seconds of CPU time, user and system, of the process and of its children that have ended.
+        peak_memory: bytes; the highest resident memory of its process, the interpreter included.
+    """
+
+    cpu_s: float | None
+    peak_memory: int | None
+
+
+UNKNOWN = Usage(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How one attempt ended.
+
+    Attributes:
+        task, attempt: which one.
+        value: its result; None when it failed.
+        error: why it failed, or None.
+        cause: NONE when it succeeded.
+        started_ns, finished_ns: `time.monotonic_ns` around the function or command, without the start of its process.
+        usage: what it used.
+    """
+
+    task: int
+    attempt: int
+    value: object
+    error: BaseException | None
+    cause: Cause
+    started_ns: int
+    finished_ns: int
+    usage: Usage
+
+
+class Executor(Protocol):
+    """Runs attempts somewhere else. Every method may be called from any thread and returns soon, `close` excepted."""
+
+    def start(self, report: Callable[[Report], None]) -> None:
+        """Begin.
+
+        Args:
+            report: called once for each launched attempt, on the executor's own thread, so it must not block.
+        """
+
+    def launch(self, launch: Launch) -> None:
+        """Start one attempt. Exactly one report follows, whatever happens to it.
+
+        Raises:
+            InternalError: `start` was not called, or `close` was.
+        """
+
+    def kill(self, task: int, attempt: int) -> None:
+        """End an attempt with all processes that it started; its report follows. Without effect when it has ended."""
+
+    def close(self, *, kill: bool) -> None:
+        """Wait until the attempts that run have ended, then end everything; no process, thread or descriptor is left.
+
+        Args:
+            kill: end running attempts as `kill` does rather than let them finish.
+        """

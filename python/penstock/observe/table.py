@@ -1,0 +1,246 @@
+"""The closing table of a run: one row a task, and one line of totals."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from penstock.observe.text import UNKNOWN, amount_text, chain_text, plural, size_text, span_text
+from penstock.observe.timeline import TaskRow, Timeline, batches, task_rows
+from penstock.plan import critical_path
+from penstock.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import RenderableType
+
+    from penstock.observe.protocol import RunView
+
+__all__ = ["MOST_ROWS", "Totals", "as_dicts", "print_table", "render", "totals"]
+
+MOST_ROWS = 200
+"""A table shows at most so many tasks: first those that did not succeed, then those that ran longest."""
+
+CPU = 0
+
+_HEADS = ("task", "state", "attempts", "wait", "run", "CPU", "peak memory")
+_COLOURS = {
+    State.SUCCEEDED: "green",
+    State.FAILED: "bold red",
+    State.UPSTREAM_FAILED: "red",
+    State.CANCELLED: "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run in one line. None is "not known".
+
+    Attributes:
+        makespan_s: from the start of the run to its end.
+        cpu_used: cores, average over the run: of the whole machine as its probe read it, or, when the run
+            was too short for that, what the tasks used.
+        cpu_limit: cores.
+        critical_path: names of the chain of dependencies that took longest to run, in order.
+        critical_path_s: the sum of their run times; the makespan cannot be shorter with these run times.
+        counts: how many tasks ended how.
+    """
+
+    makespan_s: float
+    cpu_used: float | None
+    cpu_limit: float | None
+    critical_path: tuple[str, ...]
+    critical_path_s: float
+    counts: dict[str, int]
+
+    def __str__(self) -> str:
+        parts = [f"makespan {span_text(self.makespan_s)}", _cpu_text(self)]
+        if self.critical_path:
+            parts.append(f"critical path {span_text(self.critical_path_s)}: {chain_text(self.critical_path)}")
+        parts.append(", ".join(f"{count:,} {word}" for word, count in self.counts.items()) or "no tasks")
+        return " | ".join(parts)
+
+
+def totals(view: RunView) -> Totals:
+    """Return the totals of a run, or of what has happened of it so far."""
+    timeline = _fold(view)
+    return _totals(view, timeline, task_rows(view, timeline))
+
+
+def as_dicts(view: RunView) -> list[dict[str, Any]]:
+    """Return one dictionary a task, in submission order, of plain JSON values; None is "not known"."""
+    rows = []
+    for row in task_rows(view, _fold(view)):
+        plain = asdict(row)
+        plain.update(state=row.state.name.lower(), cause=row.cause.name.lower(), outcome=row.outcome)
+        rows.append(plain)
+    return rows
+
+
+def render(view: RunView, *, most_rows: int = MOST_ROWS) -> str:
+    """Return the table and the line of totals as aligned plain text."""
+    timeline = _fold(view)
+    rows = task_rows(view, timeline)
+    shown = _chosen(rows, most_rows)
+    cells = [_HEADS, *(_cells(row) for row in shown)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    if note := _left_out(rows, shown):
+        lines.append(note)
+    return "\n".join((*lines, "", str(_totals(view, timeline, rows))))
+
+
+def print_table(view: RunView, file: TextIO | None = None, *, most_rows: int = MOST_ROWS) -> None:
+    """Write the table to `file` (standard output): in colour to a terminal, else as `render` has it."""
+    out = sys.stdout if file is None else file
+    if not out.isatty():
+        print(render(view, most_rows=most_rows), file=out)
+        return
+    from rich.console import Console
+
+    console = Console(file=out)
+    timeline = _fold(view)
+    rows = task_rows(view, timeline)
+    shown = _chosen(rows, most_rows)
+    console.print(_rich_table(shown))
+    if note := _left_out(rows, shown):
+        console.print(note, style="dim")
+    console.print(_rich_totals(_totals(view, timeline, rows)))
+
+
+def _fold(view: RunView) -> Timeline:
+    timeline = Timeline()
+    for rows in batches(view):
+        timeline.update(rows)
+    return timeline
+
+
+def _totals(view: RunView, timeline: Timeline, rows: Sequence[TaskRow]) -> Totals:
+    ran = [row.id for row in rows if row.run_s is not None]
+    # A task starts after its predecessors have finished, so the order of finishing is an order of the graph.
+    finished = timeline.column("finished_ns").tolist()
+    ran.sort(key=lambda task: (finished[task] if finished[task] >= 0 else sys.maxsize, task))
+    before = _predecessors(view, timeline)
+    path, length = critical_path(ran, before, lambda task: rows[task].run_s or 0.0)
+    counts: dict[str, int] = {}
+    for row in sorted(rows, key=lambda row: row.state):
+        counts[_word(row)] = counts.get(_word(row), 0) + 1
+    limit = view.limits.get("cpu")
+    return Totals(
+        makespan_s=timeline.makespan_ns / 1e9,
+        cpu_used=_cpu_used(timeline, rows),
+        cpu_limit=limit / 1000 if limit is not None else None,
+        critical_path=tuple(rows[task].name for task in path),
+        critical_path_s=length,
+        counts=counts,
+    )
+
+
+def _predecessors(view: RunView, timeline: Timeline) -> Callable[[int], Sequence[int]]:
+    """Return what a task waited for, in a run in which tasks made tasks.
+
+    A task that was made by another could not start before that one, so it also comes after whatever its maker waited
+    for at first. (The maker itself, which waits for it in turn, is one node and stands behind it.)
+    """
+    made_after: dict[int, Sequence[int]] = {}
+    submitted, started = timeline.column("submitted_ns"), timeline.column("first_started_ns")
+    for maker in timeline.column("deferrals").nonzero()[0].tolist():
+        waited_for = view.predecessors(maker)
+        made = [task for task in waited_for if submitted[task] > started[maker]]
+        first = [task for task in waited_for if submitted[task] <= started[maker]]
+        while made:
+            task = made.pop()
+            if task not in made_after:
+                made_after[task] = first
+                made += [other for other in view.predecessors(task) if submitted[other] > started[maker]]
+
+    def predecessors(task: int) -> Sequence[int]:
+        own = view.predecessors(task)
+        return [*own, *made_after[task]] if task in made_after else own
+
+    return predecessors
+
+
+def _word(row: TaskRow) -> str:
+    return row.outcome.partition(" (")[0]
+
+
+def _cpu_used(timeline: Timeline, rows: Sequence[TaskRow]) -> float | None:
+    gauge = timeline.gauges.get(CPU)
+    if gauge is not None and 2 * gauge.weight_ns >= timeline.makespan_ns > 0:
+        return gauge.average / 1000
+    known = [row.cpu_s for row in rows if row.run_s is not None]
+    if not known or timeline.makespan_ns <= 0:
+        return None
+    total = 0.0
+    for seconds in known:
+        if seconds is None:
+            return None
+        total += seconds
+    return total / (timeline.makespan_ns / 1e9)
+
+
+def _cpu_text(of: Totals) -> str:
+    if of.cpu_used is None:
+        return f"average CPU {UNKNOWN}"
+    used = f"average CPU {of.cpu_used:.2f}"
+    if not of.cpu_limit:
+        return f"{used} cores"
+    limit = amount_text("cpu", of.cpu_limit * 1000)
+    return f"{used} of {limit} cores ({of.cpu_used / of.cpu_limit:.0%} of the limit)"
+
+
+def _chosen(rows: Sequence[TaskRow], most: int) -> Sequence[TaskRow]:
+    if len(rows) <= most:
+        return rows
+    ranked = sorted(rows, key=lambda row: (row.state is State.SUCCEEDED, -(row.run_s or 0.0), row.id))
+    return sorted(ranked[:most], key=lambda row: row.id)
+
+
+def _left_out(rows: Sequence[TaskRow], shown: Sequence[TaskRow]) -> str:
+    left = len(rows) - len(shown)
+    return f"({plural(left, 'more task')}, the quickest of those that succeeded, not shown)" if left else ""
+
+
+def _cells(row: TaskRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.outcome,
+        str(row.attempts) if row.attempts else UNKNOWN,
+        span_text(row.wait_s),
+        span_text(row.run_s),
+        span_text(row.cpu_s),
+        size_text(row.peak_memory),
+    )
+
+
+def _rich_table(rows: Sequence[TaskRow]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for column, head in enumerate(_HEADS):
+        right = column >= 2
+        table.add_column(head, justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        name, outcome, *numbers = _cells(row)
+        attempts = Text(numbers[0], style="yellow" if row.attempts > 1 else "")
+        colour = "yellow" if row.fell_back and row.state is State.SUCCEEDED else _COLOURS.get(row.state, "")
+        table.add_row(Text(name), Text(outcome, style=colour), attempts, *(Text(text) for text in numbers[1:]))
+    return table
+
+
+def _rich_totals(of: Totals) -> RenderableType:
+    from rich.text import Text
+
+    return Text(f"\n{of}", style="bold")

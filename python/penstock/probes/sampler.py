@@ -1,0 +1,88 @@
+"""The one thread that samples the machine while somebody waits for room on it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from penstock.probes.sample import Collector, Sample
+
+__all__ = ["Sampler"]
+
+_log = logging.getLogger("penstock.probes")
+
+
+class Sampler:
+    """Takes a sample every `period_s` seconds on its own thread and hands it to `on_sample`.
+
+    It sleeps on a condition: paused, it costs nothing and wakes for nothing. All methods may be called from
+    any thread; `on_sample` is called on the sampler's thread and should return soon. What it raises is
+    logged and sampling goes on.
+
+    Args:
+        collector: what takes the samples; it is closed when the sampler stops.
+        on_sample: called with each sample.
+        period_s: seconds from one sample to the next, > 0.
+    """
+
+    def __init__(self, collector: Collector, on_sample: Callable[[Sample], None], *, period_s: float = 0.5) -> None:
+        self._collector = collector
+        self._on_sample = on_sample
+        self._period_s = period_s
+        self._changed = threading.Condition()
+        self._paused = False
+        self._stopped = False
+        self._due_s = 0.0  # of time.monotonic(): no sample is taken before it
+        self._thread = threading.Thread(target=self._run, name="penstock-sampler", daemon=True)
+
+    def start(self) -> None:
+        """Start sampling; the first sample is taken at once, its rates unknown. Call it once."""
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Take no more samples until `resume`. Harmless when repeated."""
+        with self._changed:
+            self._paused = True
+            self._changed.notify_all()
+
+    def resume(self) -> None:
+        """Sample again: at once, or when a period has passed since the last sample. Harmless when repeated.
+
+        The first rates are over the whole pause; they are unknown when it was longer than
+        `penstock.probes.reading.MAX_WINDOW_NS`.
+        """
+        with self._changed:
+            self._paused = False
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Stop the thread and wait for it, unless called from `on_sample`. Harmless when repeated."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._may_sample():
+                sample = self._collector.collect()
+                try:
+                    self._on_sample(sample)
+                except Exception:  # noqa: BLE001  a failing receiver must not end the sampling
+                    _log.exception("the receiver of a sample failed; sampling goes on")
+        finally:
+            self._collector.close()
+
+    def _may_sample(self) -> bool:
+        """Wait until a sample is due and wanted; return False once stopped."""
+        with self._changed:
+            while not self._stopped:
+                left_s = self._due_s - time.monotonic()
+                if not self._paused and left_s <= 0:
+                    self._due_s = time.monotonic() + self._period_s
+                    return True
+                self._changed.wait(None if self._paused else left_s)
+            return False

@@ -1,0 +1,120 @@
+"""Retry rules: how often, after which failures, after how long a wait. Data only; the waiting is the scheduler's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from penstock.errors import OptionError
+from penstock.states import Cause
+
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["RETRYABLE", "Retry", "RetryOn", "parse_retry_on"]
+
+RETRYABLE: tuple[Cause, ...] = (Cause.EXCEPTION, Cause.TIMEOUT, Cause.OOM, Cause.LOST)
+"""The causes of failure after which another attempt makes sense. Cancelled and skipped tasks are not retried."""
+
+RetryOn = type[BaseException] | Cause | str
+"""One entry of `retry_on=`: an exception type, a `Cause`, or the name of one ("OOM")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """When and how often a failed attempt is followed by another.
+
+    The wait before attempt n + 1 is `first_wait_s * factor ** (n - 1)` plus a random part between 0 and `jitter_s`,
+    at most `cap_s`. A waiting retry holds no worker and no resources. The defaults are those of the stamina package.
+
+    Attributes:
+        attempts: the first attempt and all retries together, >= 1. `retries=3` of a task means attempts=4.
+        first_wait_s: seconds before the first retry, >= 0.
+        factor: growth of the wait from one retry to the next, >= 1.
+        cap_s: longest wait in seconds, jitter included, >= 0.
+        jitter_s: longest random addition in seconds, >= 0; spreads tasks that failed together.
+        on: exception types and causes that are retried. Empty: every exception, and TIMEOUT, OOM and LOST.
+
+    Raises:
+        OptionError: a value is out of its range; names the field.
+    """
+
+    attempts: int = 10
+    first_wait_s: float = 0.1
+    factor: float = 2.0
+    cap_s: float = 5.0
+    jitter_s: float = 1.0
+    on: tuple[type[BaseException] | Cause, ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise OptionError(
+                f"Retry(attempts={self.attempts!r}): allowed is a whole number from 1 up, the first attempt counted; "
+                "attempts=1 means no retry."
+            )
+        for field, least in (("first_wait_s", 0.0), ("factor", 1.0), ("cap_s", 0.0), ("jitter_s", 0.0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
+                what = "a number" if field == "factor" else "a number of seconds"
+                raise OptionError(f"Retry({field}={value!r}): allowed is {what} from {least:g} up.")
+        try:
+            object.__setattr__(self, "on", parse_retry_on(self.on))
+        except ValueError as error:
+            raise OptionError(f"Retry(on={self.on!r}): {error}") from None
+
+    def wait_s(self, attempt: int, rng: Random) -> float:
+        """Return the seconds between the failure of `attempt` (1 = the first) and the next one.
+
+        Args:
+            attempt: the attempt that failed, >= 1.
+            rng: source of the jitter; the same generator in the same state gives the same wait.
+        """
+        try:
+            wait = self.first_wait_s * self.factor ** (attempt - 1)
+        except OverflowError:
+            wait = math.inf
+        return min(self.cap_s, wait + rng.uniform(0.0, self.jitter_s))
+
+    def applies(self, cause: Cause, error: BaseException | None) -> bool:
+        """Return whether this failure is of a kind that is retried; how many attempts are left is not looked at.
+
+        Args:
+            cause: why the attempt failed. CANCELLED, UPSTREAM and SKIPPED never apply.
+            error: what it raised, if anything. An exception type in `on` covers its subclasses.
+        """
+        if cause not in RETRYABLE:
+            return False
+        if not self.on:
+            return True
+        return any(cause == kind if isinstance(kind, Cause) else isinstance(error, kind) for kind in self.on)
+
+
+def parse_retry_on(value: RetryOn | Iterable[RetryOn]) -> tuple[type[BaseException] | Cause, ...]:
+    """Return `value` as a tuple of exception types and causes.
+
+    Args:
+        value: one entry, or several in a list or tuple. Names of causes are read in upper or lower case.
+
+    Raises:
+        ValueError: an entry is something else; says what is allowed.
+    """
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return tuple(_parsed(entry) for entry in value)
+    return (_parsed(value),)
+
+
+def _parsed(entry: object) -> type[BaseException] | Cause:
+    if isinstance(entry, str):
+        found = Cause.__members__.get(entry.upper())
+        if found is not None and found in RETRYABLE:
+            return found
+    elif isinstance(entry, Cause):
+        if entry in RETRYABLE:
+            return entry
+    elif isinstance(entry, type) and issubclass(entry, BaseException):
+        return entry
+    names = ", ".join(cause.name for cause in RETRYABLE)
+    shown = entry.name if isinstance(entry, Cause) else repr(entry)
+    raise ValueError(f"{shown} is neither an exception type nor one of {names}.")

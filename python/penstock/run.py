@@ -1,0 +1,354 @@
+"""One pipeline, running or run: the live handle `Run` and the `RunResult` that it ends with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from penstock.engine import Engine
+from penstock.errors import Cancelled, ResultError, TaskFailed
+from penstock.explain import why
+from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
+from penstock.observe.attach import Observers, attach
+from penstock.observe.events import EventKind, as_array
+from penstock.policies import Policy, resolve
+from penstock.states import Cause, State
+from penstock.task import Call
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from penstock.executors import Usage
+    from penstock.future import Future
+    from penstock.options import TaskSpec
+    from penstock.pipeline import Pipeline
+
+__all__ = ["Run", "RunResult"]
+
+T = TypeVar("T")
+KILLED_S = 1.0  # how long the end of a run waits for what was killed
+FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED)
+
+
+class View:
+    """A run as its observers see it; see `observe.protocol.RunView`."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self._engine = engine
+        self.name = name
+        self.started_at = time.time()
+        self.log = engine.log
+        self.names: Sequence[str] = engine.names
+        self.specs: Sequence[TaskSpec] = engine.specs
+        self.usage: Mapping[int, Usage] = MappingProxyType(engine.usage)
+
+    @property
+    def workers(self) -> int:
+        return self._engine.workers
+
+    @property
+    def capacity(self) -> Mapping[str, int | None]:
+        return self._engine.limits.machine
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        return self._engine.limits.amounts
+
+    def predecessors(self, task: int) -> Sequence[int]:
+        return self._engine.predecessors(task)
+
+    def error(self, task: int) -> BaseException | None:
+        return self._engine.errors.get(task)
+
+    def why(self, task: int) -> str:
+        return why(self._engine, task)
+
+
+class Run:
+    """A pipeline that is running. Made by `Pipeline.start`; all methods may be called from any thread.
+
+    Tasks are named by their call or by their name.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        policy: str | Policy = "hybrid",
+        limits: Mapping[str, object] | None = None,
+        workers: int | None = None,
+        on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        alerts: Sequence[Callable[..., Any]] = (),
+        progress: bool | str = "auto",
+        trace: Any = None,
+        on_failure: str = "continue",
+        grace_s: float = 10.0,
+        news: Mailbox | None = None,
+    ) -> None:
+        frozen = pipeline.freeze()
+        self._grace_s = grace_s
+        self._presses = 0  # of Ctrl-C
+        self._kill_until: float | None = None
+        self._news = Mailbox() if news is None else news
+        self._result: RunResult | None = None
+        self._engine = Engine(policy=resolve(policy), limits=dict(limits or {}), workers=workers)
+        self._engine.stop_on_failure = on_failure == "stop"
+        self._view = View(self._engine, frozen.name)
+        self._observers: Observers | None = None
+        try:
+            self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
+            self._engine.log.append(int(EventKind.RUN_STARTED))
+            if frozen.calls:
+                self._engine.submit_calls(frozen.calls, frozen.names)
+        except BaseException:
+            self._end()
+            raise
+
+    # --------------------------------------------------------------------------------------------------- control
+
+    def set_priority(self, task: object, priority: float) -> None:
+        """Give a task another priority; it counts at once, also while the task waits among ready ones.
+
+        Raises:
+            OptionError: the task is not of this run, or the priority is not finite.
+        """
+        self._engine.set_priority(self._engine.id_of(task), priority)
+
+    def set_policy(self, policy: str | Policy) -> None:
+        """Rank all waiting tasks by another policy from now on."""
+        self._engine.set_policy(resolve(policy))
+
+    def set_limits(self, limits: Mapping[str, object] | None) -> None:
+        """Change how much of the machine may be used; what runs goes on, what starts keeps to the new limits.
+
+        Raises:
+            ResourceError: a task that has not ended could never start under them; nothing is changed.
+        """
+        self._engine.set_limits(dict(limits or {}))
+
+    def pause(self) -> None:
+        """Start nothing more until `resume`; what runs goes on."""
+        self._engine.scheduler.pause()
+
+    def resume(self) -> None:
+        """Start tasks again."""
+        self._engine.scheduler.resume()
+
+    def cancel(self, *tasks: object) -> None:
+        """End tasks, and with them what depends on them; without arguments, all that have not ended.
+
+        A process or command is killed. A thread cannot be: its function goes on, its result is dropped, and its
+        resources are free when it returns.
+        """
+        engine = self._engine
+        if tasks:
+            engine.cancel([engine.id_of(task) for task in tasks])
+        else:
+            engine.stop_starting()
+            engine.kill_running()
+
+    # -------------------------------------------------------------------------------------------------- watching
+
+    def state(self, task: object) -> State:
+        """The state of a task now."""
+        return State(self._engine.scheduler.state(self._engine.id_of(task)))
+
+    def why(self, task: object) -> str:
+        """One sentence: why a task is not running now."""
+        return why(self._engine, self._engine.id_of(task))
+
+    def future(self, task: object) -> Future[Any]:
+        """A future of one task's result."""
+        from penstock.future import Future
+
+        return Future.of(self._engine, self._engine.id_of(task))
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    @property
+    def done(self) -> bool:
+        return self._engine.idle.is_set()
+
+    def wait(self, timeout: float | None = None) -> RunResult:
+        """Block until the run has ended and return its result.
+
+        On the main thread, Ctrl-C stops starting tasks and waits for the running ones, at most the run's grace time; a
+        second one kills them. What has finished is kept, and the result says `interrupted`.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: the run has not ended; it goes on.
+        """
+        if self._result is not None:
+            return self._result
+        with heed_interrupts(self._news):
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> RunResult:
+        engine = self._engine
+        engine.on_idle(self._news)
+        until = None if timeout is None else time.monotonic() + timeout
+        while not engine.idle.is_set():
+            if self._presses > 1 and self._kill_until is None:
+                engine.kill_running()
+                self._kill_until = until = time.monotonic() + KILLED_S
+            news = self._news.get(None if until is None else max(0.0, until - time.monotonic()))
+            if news is None:
+                if self._kill_until is not None:
+                    break  # a thread that does not return is left behind
+                if self._presses == 0:
+                    raise TimeoutError(f"run {self._view.name!r} has not ended after {timeout:g} s; it goes on.")
+                self._presses = 2  # the grace time is over
+                continue
+            if news == INTERRUPT:
+                self._presses += 1
+                if self._presses == 1:
+                    engine.stop_starting()
+                    until = time.monotonic() + self._grace_s
+        return self._end()
+
+    def _end(self) -> RunResult:
+        engine = self._engine
+        if self._result is None:
+            engine.log.append(int(EventKind.RUN_FINISHED))
+            engine.close()
+            if self._observers is not None:
+                self._observers.close()
+            if engine.bug is not None:
+                raise engine.bug
+            self._result = RunResult(engine, self._view, interrupted=self._presses > 0)
+        return self._result
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if exc[0] is not None:
+            self.cancel()
+        self.wait()
+
+    def __repr__(self) -> str:
+        left = self._engine.scheduler.unfinished
+        return f"<Run {self._view.name!r}: {len(self._engine.names) - left} of {len(self._engine.names)} tasks ended>"
+
+
+class RunResult(Mapping[str, Any]):
+    """What came of a run. As a mapping: a succeeded task's name, or its call, gives its value.
+
+    Attributes:
+        name: the pipeline's name.
+        ok: no task failed or was cancelled; skipped tasks do not count.
+        interrupted: Ctrl-C ended the run.
+        states: the final `State` of each task by name.
+        causes: the `Cause` by name, of tasks that did not succeed.
+        errors: by name, the last error of each task that failed.
+        attempts: by name, how many attempts were started.
+        view: what observers see of the run.
+    """
+
+    def __init__(self, engine: Engine, view: View, *, interrupted: bool) -> None:
+        scheduler = engine.scheduler
+        self.name = view.name
+        self.view = view
+        self.interrupted = interrupted
+        self._engine = engine
+        ids = range(len(engine.names))
+        self._ids = {name: task for task, name in enumerate(engine.names)}
+        self.states = {engine.names[t]: State(scheduler.state(t)) for t in ids}
+        self.causes = {engine.names[t]: Cause(scheduler.cause(t)) for t in ids if scheduler.state(t) != State.SUCCEEDED}
+        self.errors = {
+            engine.names[t]: engine.errors[t] for t in ids if scheduler.state(t) == State.FAILED and t in engine.errors
+        }
+        self.attempts = {engine.names[t]: engine.attempts(t) for t in ids}
+        self.ok = not interrupted and all(
+            state == State.SUCCEEDED or self.causes[name] == Cause.SKIPPED for name, state in self.states.items()
+        )
+        self._events: npt.NDArray[np.void] | None = None
+
+    @property
+    def events(self) -> npt.NDArray[np.void]:
+        """All events in order: a structured array with the fields of `observe.events.EVENT`; times in ns."""
+        if self._events is None:
+            self._events = as_array(self.view.log.read_bytes(0))
+        return self._events
+
+    @overload
+    def __getitem__(self, task: str) -> Any: ...
+    @overload
+    def __getitem__(self, task: Call[T]) -> T: ...
+    @overload
+    def __getitem__(self, task: T) -> T: ...
+    def __getitem__(self, task: Any) -> Any:
+        """The value of a task.
+
+        Raises:
+            ResultError: there is no such task in this run.
+            TaskFailed: it failed, or something that it needs did; the error is its `__cause__`.
+            Cancelled: it was cancelled or skipped.
+        """
+        if not isinstance(task, (str, Call)):
+            raise ResultError(f"{task!r} is no call and no name of a task of run {self.name!r}.")
+        found = self._engine.ids.get(task) if isinstance(task, Call) else self._ids.get(task)
+        if found is None:
+            shown = task.name if isinstance(task, Call) else task
+            raise ResultError(f"run {self.name!r} has no task {shown!r}.")
+        return value_of(self._engine, found)
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the tasks that succeeded."""
+        return (name for name, state in self.states.items() if state == State.SUCCEEDED)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, task: object) -> bool:
+        name = task.name if isinstance(task, Call) else task
+        return self.states.get(name) == State.SUCCEEDED  # type: ignore[call-overload, no-any-return]
+
+    def table(self) -> str:
+        """The table of tasks and the line of totals, as text."""
+        from penstock.observe.table import render
+
+        return render(self.view)
+
+    @property
+    def totals(self) -> Any:
+        """Makespan, average CPU against the limit, critical path and counts."""
+        from penstock.observe.table import totals
+
+        return totals(self.view)
+
+    def __repr__(self) -> str:
+        counts: dict[str, int] = {}
+        for name, state in self.states.items():
+            skipped = self.causes.get(name) == Cause.SKIPPED
+            word = "skipped" if skipped else state.name.lower()
+            counts[word] = counts.get(word, 0) + 1
+        shown = ", ".join(f"{count} {word}" for word, count in counts.items())
+        return f"<RunResult {self.name!r}: {shown or 'no tasks'}{', interrupted' if self.interrupted else ''}>"
+
+
+def value_of(engine: Engine, task: int) -> Any:
+    """Return the value of a task that has ended, or raise what became of it; see `RunResult.__getitem__`."""
+    state = State(engine.scheduler.state(task))
+    cause = Cause(engine.scheduler.cause(task))
+    name = engine.names[task]
+    if state == State.SUCCEEDED:
+        return engine.results[task]
+    error = engine.errors.get(task)
+    if state == State.FAILED:
+        reason = str(error) or type(error).__name__ if error is not None else "no reason was recorded"
+        raise TaskFailed(name, reason, cause, engine.attempts(task)) from error
+    if state == State.UPSTREAM_FAILED:
+        blame = engine.failed_before(task)
+        raise TaskFailed(name, f"{blame} ended without a result", Cause.UPSTREAM, 0) from error
+    if state == State.CANCELLED:
+        raise Cancelled(f"task {name!r} was {'skipped' if cause == Cause.SKIPPED else 'cancelled'}.")
+    raise ResultError(f"task {name!r} has not finished; it is {state.name.lower()}.")

@@ -1,0 +1,299 @@
+"""`Runtime`: a long-lived scheduler that takes tasks one by one or by the million and gives futures."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from penstock import _core
+from penstock.engine import Engine
+from penstock.errors import OptionError
+from penstock.future import Future
+from penstock.interrupts import Mailbox, heed_interrupts
+from penstock.observe.events import EventKind
+from penstock.options import make_spec
+from penstock.policies import Policy, resolve
+from penstock.run import Run, RunResult, View, value_of
+from penstock.states import Cause, State
+from penstock.task import Call, Task, as_task, call_of
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+
+__all__ = ["Batch", "Runtime", "run_pipeline", "start_pipeline"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MOST_REMEMBERED = 1024
+"""Plain functions whose tasks a runtime keeps; a program that submits ever new lambdas must not fill the memory."""
+
+
+class Runtime:
+    """A context manager that runs tasks as they come.
+
+    ```python
+    with Runtime(workers=2) as runtime:
+        future = runtime.submit(pow, 2, 10)
+        print(future.result())
+    ```
+
+    Leaving the block waits for what was submitted; leaving it by an exception cancels what has not started.
+
+    Args:
+        workers: threads; None for as many as the machine's cores and the tasks' demands call for.
+        policy: "fifo", "priority", "utilisation", "hybrid", "product", or a `Policy`.
+        limits: how much of the machine may be used, as in `Pipeline.run`.
+        name: for observers.
+        on_event, alerts: as in `Pipeline.run`.
+
+    Raises:
+        OptionError, ResourceError: an argument is not allowed; says which.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        policy: str | Policy = "priority",
+        limits: Mapping[str, object] | None = None,
+        *,
+        name: str = "runtime",
+        on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        alerts: Sequence[Callable[..., Any]] = (),
+    ) -> None:
+        from penstock.observe.attach import attach
+
+        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._tasks: dict[Any, Task[..., Any]] = {}
+        self._view = View(self._engine, name)
+        self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=False, trace=None)
+        self._engine.log.append(int(EventKind.RUN_STARTED))
+
+    def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Add one task and return the future of its result.
+
+        Args:
+            task: a function, a `Task` (`task.with_options(...)` for options of this call alone), or a `Call`.
+            args, kwargs: its arguments; calls that were submitted before, and futures' calls, may stand in them.
+
+        Raises:
+            ResourceError: it could never start here.
+            Cancelled: the runtime is closed.
+        """
+        engine = self._engine
+        call = call_of(self._task_of(task), args, kwargs)
+        engine.submit_in_task(call, (), {})
+        return Future.of(engine, engine.ids[call])
+
+    def _task_of(self, function: Any) -> Any:
+        """Return the task of a plain function, made once: reading its signature takes longer than running it."""
+        if isinstance(function, (Task, Call)):
+            return function
+        made = self._tasks.get(function)
+        if made is None:
+            if len(self._tasks) >= MOST_REMEMBERED:
+                self._tasks.clear()
+            made = self._tasks[function] = as_task(function)
+        return made
+
+    def map(self, task: Callable[..., R], *iterables: Iterable[Any]) -> list[Future[R]]:
+        """Add one task for each element, or each row of elements, in order; returns their futures in that order."""
+        engine = self._engine
+        task = self._task_of(task)
+        calls = [call_of(task, row) for row in zip(*iterables, strict=False)]
+        return [Future.of(engine, k) for k in engine.submit_calls(calls)]
+
+    def submit_many(
+        self,
+        function: Callable[..., R] | Sequence[Callable[..., R]],
+        arguments: Sequence[tuple[Any, ...] | None] | None = None,
+        *,
+        count: int | None = None,
+        priority: Any = None,
+        indptr: Any = None,
+        indices: Any = None,
+        pass_results: bool = False,
+        **options: Any,
+    ) -> Batch:
+        """Add many tasks from arrays, without a Python object for each task.
+
+        Args:
+            function: what they all run, or one function for each.
+            arguments: a tuple of positional arguments for each task, or None for none at all.
+            count: how many, when neither `function` nor `arguments` nor `indptr` says it.
+            priority: a number for all, or shape (n,), float64. Smaller starts first.
+            indptr, indices: shapes (n + 1,) and (edges,), int64: task k waits for `indices[indptr[k]:indptr[k + 1]]`,
+                where a number >= 0 is the id of a task of this runtime and ~j (that is -j - 1) the j-th of this batch.
+            pass_results: the positional arguments of each task are the results of what it waits for, in that order.
+            options: those of `@task` that are about scheduling, the same for all: cpu, memory, retries, timeout, ...
+
+        Returns:
+            The batch: its `range` of ids, its results, its end.
+
+        Raises:
+            OptionError: the lengths disagree, or an option is unknown.
+            ResourceError: the tasks could never start here.
+            CycleError: the edges have a cycle.
+        """
+        many = not callable(function)
+        lengths = {
+            "function": len(function) if many else None,  # type: ignore[arg-type]
+            "arguments": None if arguments is None else len(arguments),
+            "indptr": None if indptr is None else len(indptr) - 1,
+            "count": count,
+        }
+        given = {name: n for name, n in lengths.items() if n is not None}
+        if len(set(given.values())) != 1:
+            shown = ", ".join(f"{name}: {n}" for name, n in given.items()) or "no length at all"
+            raise OptionError(f"submit_many got {shown}; give count=, or arrays of one length.")
+        if pass_results and (arguments is not None or indptr is None):
+            raise OptionError(
+                "pass_results=True takes its arguments from indptr= and indices=; give these, not arguments=."
+            )
+        n = next(iter(given.values()))
+        engine = self._engine
+        if not callable(function):
+            functions: list[Any] = list(function)
+        else:
+            functions = [function.spec.function if isinstance(function, Task) else function] * n
+        name = getattr(function, "__name__", "task")
+        spec = make_spec(None if many else functions[0] if n else None, name, options)
+        with engine.lock:
+            table: list[Any] = [None] * n if arguments is None else list(arguments)
+            if pass_results:
+                table = [_core.Inputs(len(engine.functions), indptr, indices)] * n
+            ids = engine.submit_many(functions, table, spec, priority=priority, indptr=indptr, indices=indices)
+        return Batch(engine, ids)
+
+    # -------------------------------------------------------------------------------------------------- control
+
+    def set_policy(self, policy: str | Policy) -> None:
+        """Rank all waiting tasks by another policy from now on."""
+        self._engine.set_policy(resolve(policy))
+
+    def set_priority(self, future: Future[Any], priority: float) -> None:
+        """Give a task another priority, also while it waits."""
+        self._engine.set_priority(future.task, priority)
+
+    def set_limits(self, limits: Mapping[str, object] | None) -> None:
+        """Change how much of the machine may be used; see `Run.set_limits`."""
+        self._engine.set_limits(dict(limits or {}))
+
+    def pause(self) -> None:
+        """Start nothing more until `resume`."""
+        self._engine.scheduler.pause()
+
+    def resume(self) -> None:
+        """Start tasks again."""
+        self._engine.scheduler.resume()
+
+    @property
+    def view(self) -> View:
+        """What observers see."""
+        return self._view
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until nothing is unfinished; returns whether that came about within `timeout` seconds."""
+        return self._engine.idle.wait(timeout)
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Wait for what was submitted, or cancel it, and stop the workers. A closed runtime takes no more tasks."""
+        if cancel:
+            self._engine.stop_starting()
+            self._engine.kill_running()
+        else:
+            self._engine.idle.wait()
+        self._engine.log.append(int(EventKind.RUN_FINISHED))
+        self._engine.close()
+        self._observers.close()
+        if self._engine.bug is not None:
+            raise self._engine.bug
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close(cancel=kind is not None)
+
+
+class Batch(Sequence[Any]):
+    """Tasks that were submitted together. As a sequence: their results, each there once its task has succeeded."""
+
+    def __init__(self, engine: Engine, ids: range) -> None:
+        self._engine = engine
+        self.ids = ids
+        self._ended = ids.start  # all before this one have ended
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until all of them have ended; returns whether that came about within `timeout` seconds."""
+        engine = self._engine
+        while (task := engine.scheduler.first_unfinished(self._ended, self.ids.stop)) < self.ids.stop:
+            self._ended = task
+            bell = engine.watched.setdefault(task, _Bell())
+            if engine.scheduler.first_unfinished(task, task + 1) > task:
+                engine.settled([task])
+                continue
+            ended = threading.Event()
+            if isinstance(bell, _Bell):
+                ended = bell.event
+            else:
+                bell.add_done_callback(lambda _, ended=ended: ended.set())  # type: ignore[attr-defined]
+            if not ended.wait(timeout):
+                return False
+        self._ended = self.ids.stop
+        return True
+
+    def results(self) -> list[Any]:
+        """Wait for all and return their results in order.
+
+        Raises:
+            TaskFailed, Cancelled: of the first task without a result.
+        """
+        self.wait()
+        engine = self._engine
+        states = engine.scheduler.count_state(self.ids.start, self.ids.stop, int(State.SUCCEEDED))
+        if states != len(self.ids):
+            for task in self.ids:
+                value_of(engine, task)
+        return engine.results[self.ids.start : self.ids.stop]
+
+    def cancel(self) -> None:
+        """Cancel those that have not ended."""
+        self._engine.cancel(self.ids, Cause.CANCELLED)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, k: Any) -> Any:
+        if isinstance(k, slice):
+            return [value_of(self._engine, task) for task in self.ids[k]]
+        return value_of(self._engine, self.ids[k])
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value_of(self._engine, task) for task in self.ids)
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self.ids)} tasks, ids {self.ids.start} to {self.ids.stop - 1}>"
+
+
+class _Bell:
+    """Waits for one task's end on behalf of a batch."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def settle(self) -> None:
+        self.event.set()
+
+
+def start_pipeline(pipeline: Pipeline, **options: Any) -> Run:
+    """Start a pipeline; see `Pipeline.start`, which has the options."""
+    return Run(pipeline, **options)
+
+
+def run_pipeline(pipeline: Pipeline, **options: Any) -> RunResult:
+    """Run a pipeline to its end; see `Pipeline.run`, which has the options."""
+    news = Mailbox()
+    with heed_interrupts(news):  # from before the first task starts
+        return Run(pipeline, news=news, **options).wait()

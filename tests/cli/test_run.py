@@ -1,0 +1,259 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+GOOD = """
+from penstock import Pipeline, task
+
+@task
+def load():
+    print("hello from load")
+    return 2
+
+@task
+def double(x):
+    return 2 * x
+
+with Pipeline("good") as p:
+    double(load())
+"""
+
+BAD = """
+from penstock import Pipeline, task
+
+@task
+def fine():
+    return 1
+
+@task
+def broken(x):
+    return inner(x)
+
+def inner(x):
+    return {}["missing"]
+
+@task(executor="processes")
+def broken_elsewhere(x):
+    return inner(x)
+
+@task
+def after(x):
+    return x
+
+with Pipeline("bad") as p:
+    after(broken(fine()))
+    broken_elsewhere(1)
+"""
+
+SLOW = """
+import time
+from penstock import Pipeline, task
+
+@task
+def quick():
+    return 1
+
+@task(executor="processes")
+def slow(x):
+    time.sleep(600)
+
+@task
+def never(x):
+    pass
+
+with Pipeline("slow") as p:
+    never(slow(quick()))
+"""
+
+
+def test_a_run_in_which_all_succeed_exits_with_0_and_shows_lines_and_the_table(penstock, folder):
+    (folder / "good.py").write_text(GOOD)
+    done = penstock("run", "good.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "good: 2 tasks" in done.stdout
+    assert any("finished   double" in line for line in lines)
+    assert [line.split()[:3] for line in lines if line.startswith(("load", "double"))] == [
+        ["load", "succeeded", "1"], ["double", "succeeded", "1"],
+    ]  # fmt: skip
+    assert lines[-1].startswith("makespan ")
+    assert "critical path" in lines[-1]
+    assert "load -> double | 2 succeeded" in lines[-1]
+
+
+def test_failed_tasks_are_listed_with_the_users_frames_only(penstock, folder):
+    (folder / "bad.py").write_text(BAD)
+    done = penstock("run", "bad.py", "--no-progress")
+    assert done.returncode == 1
+    table, thread_failure, process_failure = (
+        done.stdout.partition("task 'broken' failed")[0],
+        *done.stdout.partition("task 'broken' failed")[2].split("task 'broken_elsewhere' failed"),
+    )
+    assert "upstream failed" in table
+    for failure in (thread_failure, process_failure):
+        assert "in inner" in failure
+        assert 'return {}["missing"]' in failure
+        assert failure.rstrip().endswith("KeyError: 'missing'")
+    assert "/penstock/" not in done.stdout.replace("/penstock/tests/", "")
+
+
+def test_json_alone_is_on_stdout_and_what_tasks_print_goes_to_stderr(penstock, folder):
+    (folder / "good.py").write_text(GOOD)
+    done = penstock("run", "good.py", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["ok"] is True
+    assert [(t["name"], t["state"], t["attempts"]) for t in report["tasks"]] == [
+        ("load", "succeeded", 1), ("double", "succeeded", 1),
+    ]  # fmt: skip
+    assert report["totals"]["critical_path"] == ["load", "double"]
+    assert done.stderr == "hello from load\n"
+
+
+def test_json_of_a_failed_run_has_the_errors(penstock, folder):
+    (folder / "bad.py").write_text(BAD)
+    done = penstock("run", "bad.py", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert set(report["errors"]) == {"broken", "broken_elsewhere"}
+    error = report["errors"]["broken"]
+    assert (error["type"], error["message"], error["cause"]) == ("KeyError", "'missing'", "exception")
+
+
+def test_json_with_progress_writes_the_lines_to_stderr(penstock, folder):
+    (folder / "good.py").write_text(GOOD)
+    done = penstock("run", "good.py", "--json", "--progress")
+    assert json.loads(done.stdout)["ok"] is True
+    assert "finished   double" in done.stderr
+
+
+def test_a_trace_is_written(penstock, folder):
+    (folder / "good.py").write_text(GOOD)
+    assert penstock("run", "good.py", "--trace", "t.json").returncode == 0
+    names = [r["name"] for r in json.loads((folder / "t.json").read_text()) if r["ph"] == "X"]
+    assert names == ["load", "double"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.py"], "nowhere.py: there is no such file"),
+        (["good.py:other"], "other"),
+        (["good.py", "--policy", "hybird"], "Did you mean 'hybrid'?"),
+        (["good.py", "--limits", "cpu=fast"], "cpu='fast'"),
+        (["good.py", "--limits", "cpus=2"], "did you mean cpu='2'?"),
+        (["good.py", "--trace", "no/such/t.json"], "trace='no/such/t.json' cannot be written"),
+        (["broken.py"], "broken.py:1"),
+        (["empty.py"], "empty.py"),
+    ],
+)
+def test_a_users_mistake_exits_with_2_and_one_line(penstock, folder, arguments, message):
+    (folder / "good.py").write_text(GOOD)
+    (folder / "broken.py").write_text("def (:\n")
+    (folder / "empty.py").write_text("x = 1\n")
+    done = penstock("run", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("penstock: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'FILE[:NAME]'"),
+        (["good.py", "--workers", "0"], "0 is not in the range x>=1"),
+        (["good.py", "--limits", "cpu"], "'cpu' is no limit"),
+        (["good.py", "--polcy", "fifo"], "No such option"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_what_is_wrong(penstock, arguments, message):
+    done = penstock("run", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_demand_that_can_never_be_met_is_a_mistake(penstock, folder):
+    (folder / "good.py").write_text(GOOD.replace("@task\ndef load", "@task(memory='900TiB')\ndef load"))
+    done = penstock("run", "good.py")
+    assert done.returncode == 2
+    assert done.stderr.startswith("penstock: task 'load' asks for memory=900TiB, but this machine has")
+
+
+def read_until(stream, word):
+    """Read lines until one holds the word; return them."""
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if word in line:
+            return "".join(lines)
+    raise AssertionError(f"no {word!r} in {lines}")
+
+
+def test_a_second_ctrl_c_kills_what_runs_and_keeps_what_has_finished(folder):
+    (folder / "slow.py").write_text(SLOW)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "run", "slow.py"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with process.stdout as lines:
+            read_until(lines, "started    slow")
+            process.send_signal(signal.SIGINT)
+            read_until(lines, "cancelled  never")  # the first one has been taken: nothing starts any more
+            process.send_signal(signal.SIGINT)
+            rest = lines.read()
+        assert process.wait(30) == 130
+        assert "interrupted; what had finished by then is in the table" in process.stderr.read()
+        states = {
+            line.split()[0]: line.split()[1]
+            for line in rest.splitlines()
+            if line.startswith(("quick", "slow ", "never"))
+        }
+        assert states == {"quick": "succeeded", "slow": "cancelled", "never": "cancelled"}
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_in_a_terminal_the_run_is_shown_live_and_the_table_in_colour(folder):
+    (folder / "good.py").write_text(GOOD)
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "penstock", "run", "good.py"],
+        cwd=folder,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "NO_COLOR": ""},
+    )
+    os.close(follower)
+    parts = []
+    try:
+        while True:
+            part = os.read(leader, 65536)
+            if not part:
+                break
+            parts.append(part)
+    except OSError:  # the terminal's other end is closed: the process has ended
+        pass
+    finally:
+        os.close(leader)
+    text = b"".join(parts).decode()
+    assert process.wait(30) == 0, text
+    assert "\x1b[?25l" in text  # the live display hides the cursor
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "hello from load" in text
+    assert "makespan" in text
+    assert "started    load" not in text

@@ -1,0 +1,507 @@
+"""Pipelines on real workers: values, failures, control while they run, and the result."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+import penstock
+from penstock import Pipeline, Retry, task
+from penstock.errors import Cancelled, OptionError, ResourceError, ResultError, TaskFailed
+from penstock.observe.events import EventKind
+from penstock.states import Cause, State
+
+QUICK = Retry(attempts=3, first_wait_s=0.01, jitter_s=0.0)
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@task
+def one() -> int:
+    return 1
+
+
+@task
+def add(*values: int) -> int:
+    return sum(values)
+
+
+@task
+def fail(message: str) -> int:
+    raise ValueError(message)
+
+
+def kinds(result: penstock.RunResult, name: str) -> list[EventKind]:
+    number = list(result.states).index(name)
+    return [EventKind(row["kind"]) for row in result.events if row["task"] == number and row["kind"] != 1]
+
+
+def test_values_pass_along_the_edges_and_results_are_found_by_call_and_by_name() -> None:
+    with Pipeline("values") as p:
+        a = one()
+        b = add(a, a, 3)
+        c = add(*[a, b])
+    result = p.run(progress=False)
+    assert result.ok
+    assert (result[a], result[b], result["add-2"]) == (1, 5, 6)
+    assert dict(result) == {"one": 1, "add": 5, "add-2": 6}
+    assert c in result
+    assert repr(result) == "<RunResult 'values': 3 succeeded>"
+    assert kinds(result, "add") == [EventKind.READY, EventKind.STARTED, EventKind.SUCCEEDED]
+
+
+def test_a_pipeline_can_run_again_and_twice_at_once() -> None:
+    with Pipeline("again") as p:
+        last = add(one(), 1)
+    runs = [p.start(), p.start()]
+    assert [run.wait()[last] for run in runs] == [2, 2]
+    assert p.run(progress=False)[last] == 2
+
+
+def test_an_empty_pipeline_ends_at_once() -> None:
+    result = Pipeline("empty").run(progress=False)
+    assert result.ok
+    assert dict(result) == {}
+
+
+def test_a_failure_ends_what_needs_it_and_nothing_else() -> None:
+    with Pipeline("p") as p:
+        bad = fail("no such file")
+        lost = add(bad, 1)
+        fine = one()
+    result = p.run(progress=False)
+    assert not result.ok
+    assert result.states == {"fail": State.FAILED, "add": State.UPSTREAM_FAILED, "one": State.SUCCEEDED}
+    assert result[fine] == 1
+    with pytest.raises(TaskFailed, match=r"task 'fail' failed after 1 attempt \(EXCEPTION\): no such file") as caught:
+        result[bad]
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(TaskFailed, match=r"task 'add' did not run \(UPSTREAM\): 'fail' ended without a result"):
+        result[lost]
+    with pytest.raises(ResultError, match="has no task 'nothing'"):
+        result["nothing"]
+
+
+def test_a_flaky_task_succeeds_through_retries_that_hold_no_worker() -> None:
+    failures = iter([OSError("busy"), OSError("busy")])
+    between = threading.Event()
+
+    @task(retry=Retry(attempts=3, first_wait_s=0.05, jitter_s=0.0))
+    def flaky() -> str:
+        for error in failures:
+            raise error
+        assert between.is_set()  # the only worker ran the other task during a backoff
+        return "done"
+
+    @task(priority=1)
+    def other() -> None:
+        between.set()
+
+    with Pipeline("p") as p:
+        call = flaky()
+        other()
+    result = p.run(workers=1, policy="priority", progress=False)
+    assert result[call] == "done"
+    assert result.attempts["flaky"] == 3
+    assert kinds(result, "flaky").count(EventKind.RETRYING) == 2
+
+
+def test_only_the_given_exceptions_are_retried() -> None:
+    @task(retries=5, retry=QUICK, retry_on=OSError)
+    def wrong() -> None:
+        raise ValueError("not transient")
+
+    with Pipeline("p") as p:
+        wrong()
+    result = p.run(progress=False)
+    assert result.attempts == {"wrong": 1}
+    assert result.states["wrong"] == State.FAILED
+
+
+def test_a_fallback_stands_in_with_the_same_arguments_after_the_last_attempt() -> None:
+    def simpler(x: int, *, scale: int) -> int:
+        return x * scale
+
+    @task(retries=1, retry=QUICK, fallback=simpler)
+    def ambitious(x: int, *, scale: int) -> int:
+        raise ArithmeticError("did not converge")
+
+    with Pipeline("p") as p:
+        value = ambitious(add(2, 3), scale=10)
+        after = add(value, 1)
+    result = p.run(progress=False)
+    assert result.ok
+    assert (result[value], result[after]) == (50, 51)
+    assert result.attempts["ambitious"] == 3
+    assert EventKind.FALLBACK in kinds(result, "ambitious")
+
+
+def test_a_timeout_gives_up_on_a_thread_whose_late_value_is_dropped() -> None:
+    release, second = threading.Event(), threading.Event()
+    attempts: list[int] = []
+
+    @task(timeout=0.05, retries=1, retry=QUICK, cpu=0)
+    def slow() -> str:
+        attempts.append(penstock.current().attempt)
+        if len(attempts) == 1:
+            release.wait(20)
+            return "late"
+        second.set()
+        return "in time"
+
+    @task(cpu=0)
+    def after(value: str) -> str:
+        release.set()
+        return value
+
+    with Pipeline("p") as p:
+        last = after(slow())
+    result = p.run(workers=2, progress=False)
+    assert result[last] == "in time"
+    assert attempts == [1, 2]
+    assert result.states["slow"] == State.SUCCEEDED
+    assert kinds(result, "slow").count(EventKind.TIMED_OUT) == 1
+
+
+def test_a_task_may_return_calls_and_its_result_is_theirs() -> None:
+    @task
+    def tree(depth: int) -> int:
+        if depth == 0:
+            return 1
+        return add(tree(depth - 1), tree(depth - 1))
+
+    @task
+    def several() -> list[int]:
+        return [one(), add(1, 1)]
+
+    with Pipeline("p") as p:
+        top = tree(5)
+        both = several()
+        after = add(top, 1)
+    result = p.run(progress=False)
+    assert result.ok
+    assert (result[top], result[both], result[after]) == (32, [1, 2], 33)
+
+
+def test_a_task_may_submit_tasks_and_returned_calls_that_fail_fail_it() -> None:
+    @task
+    def parent() -> int:
+        extra = penstock.current().submit(add, 20, 22)
+        return add(extra, fail("child"))
+
+    with Pipeline("p") as p:
+        call = parent()
+    result = p.run(progress=False)
+    assert result["add"] == 42
+    assert result.states["parent"] == State.UPSTREAM_FAILED
+    with pytest.raises(TaskFailed):
+        result[call]
+
+
+def test_skip_leaves_out_a_branch_and_a_join_of_any_runs_with_the_other() -> None:
+    @task
+    def choose() -> str:
+        penstock.skip("left")
+        return "right"
+
+    @task
+    def left(_: str) -> str:
+        return "left"
+
+    @task
+    def right(_: str) -> str:
+        return "right"
+
+    @task
+    def onward(value: str) -> str:
+        return value
+
+    @task(needs="any")
+    def join(*values: str | None) -> list[str | None]:
+        return list(values)
+
+    with Pipeline("p") as p:
+        choice = choose()
+        a, b = left(choice), right(choice)
+        skipped = onward(a)
+        joined = join(a, b)
+    result = p.run(progress=False)
+    assert result.ok  # what was skipped on purpose is no failure
+    assert result[joined] == [None, "right"]
+    assert result.causes == {"left": Cause.SKIPPED, "onward": Cause.SKIPPED}
+    with pytest.raises(Cancelled, match="task 'onward' was skipped"):
+        result[skipped]
+
+
+def test_a_task_that_calls_sys_exit_fails_and_the_run_goes_on() -> None:
+    @task
+    def leave() -> None:
+        sys.exit(3)
+
+    with Pipeline("p") as p:
+        leave()
+        fine = one()
+    result = p.run(progress=False)
+    assert result[fine] == 1
+    assert "called sys.exit(3)" in str(result.errors["leave"])
+
+
+def test_a_demand_that_can_never_be_met_is_refused_before_anything_starts() -> None:
+    ran = threading.Event()
+
+    @task
+    def first() -> None:
+        ran.set()
+
+    with Pipeline("p") as p:
+        first()
+        task(name="huge", memory="900TiB")(lambda: None)()
+    with pytest.raises(ResourceError, match=r"task 'huge' asks for memory=900TiB, but this machine has"):
+        p.run(progress=False)
+    assert not ran.is_set()
+
+
+def test_limits_keep_tasks_from_running_side_by_side() -> None:
+    active, most = [], []
+    gate = threading.Lock()
+
+    @task(resources={"licence": 1})
+    def licensed(k: int) -> int:
+        with gate:
+            active.append(k)
+            most.append(len(active))
+        time.sleep(0.005)
+        with gate:
+            active.remove(k)
+        return k
+
+    with Pipeline("p") as p:
+        calls = [licensed(k) for k in range(8)]
+    result = p.run(workers=4, limits={"licence": 1}, progress=False)
+    assert [result[call] for call in calls] == list(range(8))
+    assert max(most) == 1
+
+
+def blocked(order: list[str]) -> tuple[Pipeline, threading.Event, threading.Event]:
+    """A pipeline whose first task holds the only worker until told, with three more behind it."""
+    started, release = threading.Event(), threading.Event()
+
+    @task(priority=-10)
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    @task
+    def note(name: str) -> None:
+        order.append(name)
+
+    with Pipeline("p") as p:
+        hold()
+        for k, name in enumerate("abc"):
+            note.with_options(name=name, priority=k)(name)
+    return p, started, release
+
+
+def test_the_priority_of_a_waiting_task_can_change() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1, policy="priority")
+    assert started.wait(20)
+    run.set_priority("c", -5)
+    release.set()
+    assert run.wait().ok
+    assert order == ["c", "a", "b"]
+    with pytest.raises(OptionError, match="priority=nan of task 'a'"):
+        run.set_priority("a", float("nan"))
+
+
+def test_the_policy_can_change_while_tasks_wait() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1, policy="priority")
+    assert started.wait(20)
+    run.set_priority("a", 9)
+    run.set_policy("fifo")
+    release.set()
+    assert run.wait().ok
+    assert order == ["a", "b", "c"]
+
+
+def test_a_paused_run_starts_nothing_and_says_so() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1, policy="priority")
+    assert started.wait(20)
+    assert run.why("a") == "'a' is ready, but all 1 workers are busy."
+    run.pause()
+    release.set()
+    future = run.future("hold")
+    assert future.result(20) is None
+    assert run.why("a") == "'a' is ready, but the run is paused."
+    assert order == []
+    run.resume()
+    assert run.wait().ok
+    assert order == ["a", "b", "c"]
+
+
+def test_cancelling_a_task_ends_what_depends_on_it_and_the_rest_goes_on() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1, policy="priority")
+    assert started.wait(20)
+    run.cancel("b")
+    release.set()
+    result = run.wait()
+    assert order == ["a", "c"]
+    assert result.states["b"] == State.CANCELLED
+    assert not result.ok
+    with pytest.raises(Cancelled, match="task 'b' was cancelled"):
+        result["b"]
+
+
+def test_limits_can_change_while_tasks_wait() -> None:
+    order: list[str] = []
+    started, release = threading.Event(), threading.Event()
+
+    @task(resources={"licence": 2}, cpu=0)
+    def wide() -> None:
+        order.append("wide")
+
+    @task(resources={"licence": 1}, cpu=0)
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    with Pipeline("p") as p:
+        hold()
+        wide()
+    run = p.start(workers=2, policy="fifo", limits={"licence": 2})
+    assert started.wait(20)
+    with pytest.raises(ResourceError, match="task 'wide' asks for licence=2"):
+        run.set_limits({"licence": 1})
+    assert "licence=2" in run.why("wide")
+    run.set_limits({"licence": 3})
+    assert run.future("wide").result(20) is None
+    assert order == ["wide"]
+    release.set()
+    assert run.wait().ok
+
+
+def test_waiting_with_a_timeout_leaves_the_run_going() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1)
+    assert started.wait(20)
+    with pytest.raises(TimeoutError, match=r"has not ended after 0\.01 s"):
+        run.wait(0.01)
+    release.set()
+    assert run.wait().ok
+
+
+def test_hooks_hear_of_everything_and_a_hook_that_raises_changes_nothing() -> None:
+    heard: list[str] = []
+    told: list[object] = []
+
+    def hook(event: object) -> None:
+        heard.append(str(event))
+        raise RuntimeError("a bad hook")
+
+    with Pipeline("p") as p:
+        one()
+        fail("really")
+    result = p.run(on_event=hook, alerts=[told.append], progress=False)
+    assert len(heard) >= 1
+    assert result.states["one"] == State.SUCCEEDED
+    assert any("really" in str(alert) for alert in told)
+
+
+def test_stop_on_failure_starts_nothing_more() -> None:
+    with Pipeline("p") as p:
+        fail("first")
+        waits = [task(name=f"later{k}", priority=k)(lambda: 1)() for k in range(5)]
+    result = p.run(workers=1, policy="fifo", on_failure="stop", progress=False)
+    assert result.states["fail"] == State.FAILED
+    assert all(result.states[name] == State.CANCELLED for name in result.states if name.startswith("later"))
+    assert len(waits) == 5
+
+
+INTERRUPTED = textwrap.dedent(
+    """
+    import sys
+    from penstock import Pipeline, task
+
+    @task
+    def quick():
+        return "kept"
+
+    @task
+    def long(_):
+        print("running", flush=True)
+        return sys.stdin.readline()
+
+    @task
+    def never(x):
+        return x
+
+    with Pipeline("p") as p:
+        a = quick()
+        b = long(a)
+        c = never(b)
+
+    def on_event(event):
+        if event.kind.name == "CANCELLED":
+            print("cancelled", event.name, flush=True)
+
+    result = p.run(progress=False, workers=1, grace_s=60, on_event=on_event)
+    print(result.interrupted, {k: v.name for k, v in result.states.items()}, result[a], flush=True)
+    """
+)
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_stops_starting_then_kills_and_keeps_what_has_finished(presses: int) -> None:
+    pipe = subprocess.PIPE
+    arguments = [sys.executable, "-c", INTERRUPTED]
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "cancelled never\n"  # the first press has been seen
+        if presses == 2:
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.readline() == "cancelled long\n"
+        else:
+            process.stdin.write("go on\n")
+            process.stdin.flush()
+        out, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert process.returncode == 0
+    long = "SUCCEEDED" if presses == 1 else "CANCELLED"
+    never = "CANCELLED"
+    assert out == f"True {{'quick': 'SUCCEEDED', 'long': '{long}', 'never': '{never}'}} kept\n"
+
+
+def test_an_abandoned_thread_does_not_keep_the_interpreter_from_ending() -> None:
+    code = textwrap.dedent(
+        """
+        import time
+        from penstock import Pipeline, task
+
+        @task(timeout=0.05)
+        def stuck():
+            time.sleep(1.5)
+
+        with Pipeline("p") as p:
+            stuck()
+        print(p.run(progress=False).states["stuck"].name)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "FAILED\n", "")

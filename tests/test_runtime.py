@@ -1,0 +1,231 @@
+"""The long-lived runtime: futures, maps and batches."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from penstock import Runtime, task
+from penstock.errors import Cancelled, CycleError, OptionError, ResourceError, TaskFailed
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_submit_gives_a_future_of_the_value_or_the_error() -> None:
+    def divide(a: float, b: float) -> float:
+        return a / b
+
+    with Runtime(workers=2) as runtime:
+        good, bad = runtime.submit(divide, 6, b=3), runtime.submit(divide, 1, 0)
+        assert good.result(20) == 2
+        assert isinstance(bad.exception(20), ZeroDivisionError)
+        assert (good.attempts, good.name) == (1, "divide")
+        assert concurrent.futures.wait([good, bad], 20).not_done == set()
+
+
+def test_map_keeps_the_order_of_its_arguments() -> None:
+    with Runtime(workers=2) as runtime:
+        futures = runtime.map(pow, range(50), [2] * 50)
+        assert [future.result(20) for future in futures] == [k * k for k in range(50)]
+
+
+def test_calls_may_be_arguments_of_later_submissions() -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    with Runtime(workers=1) as runtime:
+        call = double.call(4)
+        assert runtime.submit(double, call).result(20) == 16  # type: ignore[arg-type]
+
+
+def test_a_future_can_be_cancelled_while_it_waits_and_says_why_it_does() -> None:
+    release, started = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    with Runtime(workers=1) as runtime:
+        first = runtime.submit(hold)
+        assert started.wait(20)
+        second = runtime.submit(pow, 2, 2)
+        assert first.running()
+        assert second.why() == "'pow' is ready, but all 1 workers are busy."
+        assert second.cancel()
+        assert not first.cancel()
+        with pytest.raises(concurrent.futures.CancelledError):
+            second.result(20)
+        release.set()
+        assert first.result(20) is None
+
+
+def test_priorities_hold_among_what_waits() -> None:
+    order: list[int] = []
+    release, started = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    with Runtime(workers=1, policy="priority") as runtime:
+        runtime.submit(hold)
+        assert started.wait(20)
+        for priority in (3, 1, 2):
+            runtime.submit(task(priority=priority)(order.append), priority)
+        release.set()
+        assert runtime.wait(20)
+    assert order == [1, 2, 3]
+
+
+def test_a_long_task_in_a_workers_hand_does_not_keep_short_ones_waiting_behind_it() -> None:
+    """Warm the worker up with tiny tasks, so that it takes many at once, one of which then hangs."""
+    release = threading.Event()
+    ran: list[int] = []
+
+    def tiny(k: int) -> None:
+        ran.append(k)
+
+    def hang(k: int) -> None:
+        release.wait(20)
+
+    with Runtime(workers=2) as runtime:
+        runtime.submit_many(tiny, [(k,) for k in range(20_000)], cpu=0).wait(20)
+        ran.clear()
+        functions = [tiny] * 400
+        functions[100] = hang
+        batch = runtime.submit_many(functions, [(k,) for k in range(400)], cpu=0)
+        until = time.monotonic() + 20
+        while len(ran) < 399 and time.monotonic() < until:
+            time.sleep(0.001)
+        assert len(ran) == 399
+        release.set()
+        assert batch.wait(20)
+    assert sorted(ran) == [k for k in range(400) if k != 100]
+
+
+def test_submit_many_runs_a_graph_given_as_arrays_and_passes_results_along() -> None:
+    def total(*values: int) -> int:
+        return 1 + sum(values)
+
+    indptr = np.array([0, 0, 1, 2, 4])
+    indices = np.array([~0, ~0, ~1, ~2])  # a diamond
+    with Runtime(workers=2) as runtime:
+        batch = runtime.submit_many(total, indptr=indptr, indices=indices, pass_results=True)
+        assert batch.results() == [1, 2, 2, 5]
+        after = runtime.submit_many(total, indptr=np.array([0, 1]), indices=np.array([batch.ids[3]]), pass_results=True)
+        assert after.results() == [6]
+        assert (len(batch), batch[3], list(batch)) == (4, 5, [1, 2, 2, 5])
+
+
+def test_submit_many_takes_a_priority_for_each_task() -> None:
+    order: list[int] = []
+    with Runtime(workers=1, policy="priority") as runtime:
+        runtime.pause()
+        batch = runtime.submit_many(order.append, [(k,) for k in range(5)], priority=np.array([4.0, 3, 2, 1, 0]))
+        runtime.resume()
+        assert batch.wait(20)
+    assert order == [4, 3, 2, 1, 0]
+
+
+def test_submit_many_refuses_what_does_not_fit_together() -> None:
+    with Runtime(workers=1) as runtime:
+        with pytest.raises(OptionError, match="arguments: 2, count: 3"):
+            runtime.submit_many(pow, [(1, 2), (2, 2)], count=3)
+        with pytest.raises(CycleError):
+            runtime.submit_many(pow, indptr=np.array([0, 1, 2]), indices=np.array([~1, ~0]), pass_results=True)
+        with pytest.raises(ResourceError, match="task 'pow' asks for memory=900TiB"):
+            runtime.submit_many(pow, count=1, memory="900TiB")
+        assert runtime.submit(pow, 2, 3).result(20) == 8  # and nothing of them is left
+
+
+def test_the_first_failure_of_a_batch_is_raised_with_its_cause() -> None:
+    def odd(k: int) -> int:
+        if k % 2 == 0:
+            raise ValueError(f"{k} is even")
+        return k
+
+    with Runtime(workers=2) as runtime:
+        batch = runtime.submit_many(odd, [(1,), (2,), (3,)])
+        with pytest.raises(TaskFailed, match="2 is even") as caught:
+            batch.results()
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert batch[2] == 3
+
+
+def test_retries_of_a_batch_follow_its_options() -> None:
+    seen: list[int] = []
+
+    def flaky(k: int) -> int:
+        seen.append(k)
+        if seen.count(k) == 1:
+            raise OSError("first time")
+        return k
+
+    with Runtime(workers=2) as runtime:
+        assert runtime.submit_many(flaky, [(k,) for k in range(3)], retries=1).results() == [0, 1, 2]
+    assert sorted(seen) == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_closed_runtime_takes_no_more_tasks() -> None:
+    with Runtime(workers=1) as runtime:
+        pass
+    with pytest.raises(Cancelled, match="takes no more tasks"):
+        runtime.submit(pow, 2, 2)
+
+
+def test_leaving_by_an_exception_cancels_what_waits() -> None:
+    release, started = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    def leave() -> concurrent.futures.Future[int]:
+        with Runtime(workers=1) as runtime:
+            runtime.submit(hold)
+            assert started.wait(20)
+            waiting.append(runtime.submit(pow, 2, 2))
+            release.set()
+            raise KeyError("out")
+
+    waiting: list[concurrent.futures.Future[int]] = []
+    with pytest.raises(KeyError):
+        leave()
+    assert waiting[0].cancelled() or waiting[0].result(20) == 4
+
+
+def test_many_threads_may_submit_at_once() -> None:
+    with Runtime(workers=2) as runtime:
+        totals: list[int] = []
+
+        def client(base: int) -> None:
+            futures = [runtime.submit(pow, base, k % 5) for k in range(200)]
+            totals.append(sum(future.result(20) for future in futures))
+
+        clients = [threading.Thread(target=client, args=(base,)) for base in range(4)]
+        for thread in clients:
+            thread.start()
+        for thread in clients:
+            thread.join(30)
+    assert sorted(totals) == sorted(40 * sum(base**k for k in range(5)) for base in range(4))
+
+
+def test_an_idle_runtime_uses_no_cpu() -> None:
+    release, started = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    with Runtime(workers=2) as runtime:
+        runtime.submit(pow, 2, 2).result(20)
+        assert runtime.wait(20)
+        before = time.process_time()
+        release.wait(0.5)
+        assert time.process_time() - before < 0.05
+        release.set()

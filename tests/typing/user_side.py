@@ -1,0 +1,42 @@
+"""What a user writes, as mypy --strict sees it. Checked by test_typing.py; never run."""
+
+from __future__ import annotations
+
+from typing_extensions import assert_type
+
+from penstock import Pipeline, Policy, Retry, RunResult, Task, command, current, skip, task
+
+
+@task
+def load(path: str) -> list[float]:
+    return [float(len(path))]
+
+
+@task(priority=-1, cpu=2, memory="2GiB", retries=3, retry_on=(ValueError, "OOM"), timeout="5m")
+def train(data: list[float], *, c: float = 1.0) -> dict[str, float]:
+    skip("report")
+    assert_type(current().attempt, int)
+    assert_type(current().submit(load, "more"), list[float])
+    return {"score": sum(data) * c}
+
+
+@task(executor="processes", retry=Retry(attempts=3), fallback=lambda scores: 0.0)
+def best(scores: list[dict[str, float]]) -> float:
+    return max(score["score"] for score in scores)
+
+
+as_a_task: Task[[str], list[float]] = load
+assert_type(load("a"), list[float])
+
+with Pipeline("search", policy=Policy(age=1.0), limits={"cpu": 0.8}) as p:
+    data = load("digits.csv")
+    models = [train(data, c=c) for c in (0.1, 1.0)]
+    models.append(train.with_options(priority=3, name="svm", after=[data])(data, c=10.0))
+    winner = best(models)
+    lines = command("count", ["wc", "-l", "digits.csv"], cpu=0.1, stdin=data)
+
+assert_type(winner, float)
+assert_type(lines, str)
+result = p.run(policy="hybrid", limits={"cpu": 0.8}, alerts=[print], progress=False)
+assert_type(result, RunResult)
+assert_type(result[winner], float)
