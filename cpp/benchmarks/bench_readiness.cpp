@@ -84,6 +84,7 @@ double now_ms() {
 
 // Pages of the process that are in memory, in bytes, freed ones given back first; 0 where that cannot be asked.
 double resident_bytes() {
+  penstock::detail::keep_pages(penstock::detail::keep_pages(0));
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif

@@ -1,3 +1,5 @@
+#include <stdexcept>
+
 #include "binding.hpp"
 #include "column.hpp"
 #include "crew.hpp"
@@ -7,7 +9,10 @@ namespace {
 
 Inputs make_inputs(std::uint32_t first, const py::object& indptr, const py::object& indices) {
   const Column<std::int64_t> starts(indptr, "indptr"), predecessors(indices, "indices");
-  Inputs inputs{first, {starts.values().begin(), starts.values().end()}, {}};
+  Inputs inputs{first, {}, {}};
+  if (predecessors.values().size() > UINT32_MAX) throw std::length_error("a batch has at most 2**32 - 1 edges; submit several");
+  inputs.indptr.reserve(starts.values().size());
+  for (const std::int64_t start : starts.values()) inputs.indptr.push_back(static_cast<std::uint32_t>(start));
   inputs.indices.reserve(predecessors.values().size());
   for (const std::int64_t p : predecessors.values()) {
     inputs.indices.push_back(p >= 0 ? static_cast<std::uint32_t>(p) : first + static_cast<std::uint32_t>(~p));
@@ -22,10 +27,11 @@ void bind_crew(py::module_& m) {
       .def(py::init(&make_inputs), py::arg("first"), py::arg("indptr"), py::arg("indices"))
       .def("of", [](const Inputs& i, std::uint32_t task) {
         const std::size_t k = task - i.first;
-        return std::vector<std::uint32_t>(i.indices.begin() + i.indptr.at(k), i.indices.begin() + i.indptr.at(k + 1));
+        const std::uint32_t end = i.indptr.at(k + 1);
+        return std::vector<std::uint32_t>(i.indices.begin() + i.indptr[k], i.indices.begin() + end);
       }, py::arg("task"));
   py::class_<Crew>(m, "Crew")
-      .def(py::init<std::shared_ptr<Door>, py::list, py::list, py::list, py::dict, py::object, py::object, std::size_t>(),
+      .def(py::init<std::shared_ptr<Door>, Crew::Table, Crew::Table, Crew::Table, py::dict, py::object, py::object, std::size_t>(),
            py::arg("scheduler"), py::kw_only(), py::arg("functions"), py::arg("arguments"), py::arg("results"),
            py::arg("watched"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
       .def("work", &Crew::work, py::arg("worker"))

@@ -13,6 +13,7 @@ namespace penstock::bindings {
 
 void bind_event_log(py::module_& m);
 void bind_scheduler(py::module_& m);
+void bind_object_table(py::module_& m);
 void bind_crew(py::module_& m);
 void bind_readiness(py::module_& m);
 void bind_ledger(py::module_& m);

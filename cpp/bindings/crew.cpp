@@ -36,7 +36,7 @@ Current& current() {
   return now;
 }
 
-Crew::Crew(std::shared_ptr<Door> door, py::list functions, py::list arguments, py::list results, py::dict watched,
+Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, py::dict watched,
            py::object deferred, py::object hooks, std::size_t most_workers)
     : door_(std::move(door)), functions_(std::move(functions)), arguments_(std::move(arguments)),
       results_(std::move(results)), watched_(std::move(watched)), deferred_(std::move(deferred)),
@@ -129,15 +129,17 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, Insta
     return false;
   }
   // A late value (its attempt has timed out or was cancelled) must not overwrite that of a later attempt.
-  if (door_->core().attempt(start.task) == start.attempt) PyList_SetItem(results_.ptr(), id, value.release().ptr());
+  if (door_->core().attempt(start.task) == start.attempt) results_->set(index(start.task), value.release().ptr());
   report = {start.task, start.attempt, start.lease, started, finished};
   return true;
 }
 
 py::object Crew::call(const Start& start) {
   const auto id = static_cast<py::ssize_t>(index(start.task));
-  PyObject* function = PyList_GET_ITEM(functions_.ptr(), id);
-  const py::object arguments = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(arguments_.ptr(), id));
+  // Held for the call: whatever runs meanwhile may change the tables.
+  const py::object callable = py::reinterpret_borrow<py::object>((*functions_)[index(start.task)]);
+  const py::object arguments = py::reinterpret_borrow<py::object>((*arguments_)[index(start.task)]);
+  PyObject* function = callable.ptr();
   const auto steal_object = [](PyObject* result) { return py::reinterpret_steal<py::object>(result); };
   if (arguments.is_none()) return steal_object(interpreter_call([&] { return PyObject_CallNoArgs(function); }));
   if (PyTuple_CheckExact(arguments.ptr())) {
@@ -158,7 +160,7 @@ py::object Crew::call(const Start& start) {
 
 py::object Crew::call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task) {
   const std::size_t k = task - inputs.first;
-  const auto begin = static_cast<std::size_t>(inputs.indptr[k]), end = static_cast<std::size_t>(inputs.indptr[k + 1]);
+  const std::size_t begin = inputs.indptr[k], end = inputs.indptr[k + 1];
   constexpr std::size_t kOnStack = 16;
   std::array<PyObject*, kOnStack + 1> few{};
   std::vector<PyObject*> many;
@@ -168,7 +170,7 @@ py::object Crew::call_with_results(PyObject* function, const Inputs& inputs, std
     values = many.data();
   }
   for (std::size_t e = begin; e < end; ++e) {
-    values[e - begin + 1] = Py_NewRef(PyList_GET_ITEM(results_.ptr(), static_cast<py::ssize_t>(inputs.indices[e])));
+    values[e - begin + 1] = Py_NewRef((*results_)[inputs.indices[e]]);
   }
   PyObject* result = interpreter_call([&] {
     return PyObject_Vectorcall(function, values + 1, (end - begin) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);

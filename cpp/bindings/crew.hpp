@@ -6,7 +6,7 @@
 // its hand, and an idle worker may move a task from there to itself (Scheduler::split), so that a long task does
 // not keep short ones waiting behind it.
 //
-// The GIL. Tables are Python lists and are touched with the GIL held only. Taking and reporting keep the GIL: they
+// The GIL. Tables hold Python objects and are touched with the GIL held only. Taking and reporting keep the GIL: they
 // are some hundred nanoseconds a task, and the scheduler's mutex is never held by a thread that waits for the GIL.
 // Sleeping gives it up.
 #pragma once
@@ -18,6 +18,7 @@
 
 #include "binding.hpp"
 #include "door.hpp"
+#include "object_table.hpp"
 
 namespace penstock::bindings {
 
@@ -27,16 +28,18 @@ inline constexpr Instant kBatchNs = 200'000;
 /// The positional arguments of a batch's tasks are the results of their predecessors, in order.
 struct Inputs {
   std::uint32_t first;  // id of the batch's first task
-  std::vector<std::int64_t> indptr;
+  std::vector<std::uint32_t> indptr;
   std::vector<std::uint32_t> indices;  // ids
 };
 
 class Crew {
  public:
-  /// `functions`, `arguments`, `results`: lists by task id. An arguments entry is None, a tuple, an Inputs, or
+  using Table = std::shared_ptr<ObjectTable>;
+
+  /// `functions`, `arguments`, `results`: by task id. An arguments entry is None, a tuple, an Inputs, or
   /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type of result that stands for
   /// further work. `hooks` has bind, failed, deferred, settled.
-  Crew(std::shared_ptr<Door> door, py::list functions, py::list arguments, py::list results, py::dict watched,
+  Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, py::dict watched,
        py::object deferred, py::object hooks, std::size_t most_workers);
 
   void work(std::uint32_t worker);  // runs on a Python thread until `stop`
@@ -57,7 +60,7 @@ class Crew {
   void report(std::vector<Report>& reports);
 
   std::shared_ptr<Door> door_;
-  py::list functions_, arguments_, results_;
+  Table functions_, arguments_, results_;
   py::dict watched_;
   py::object deferred_, hooks_;
   PyTypeObject* inputs_type_;

@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, m) {
   bind_readiness(m);
   bind_priority_heap(m);
   bind_scheduler(m);
+  bind_object_table(m);
   bind_crew(m);
 }

@@ -152,8 +152,9 @@ std::size_t Scheduler::start_from(const Head& head, const Head* next, Grant gran
       const Extra& x = extras_[r.extra];
       expected_end = x.expected > 0 && expected_end != kNever ? expected_end + x.expected : kNever;
       if (x.timeout > 0) arm(timeouts_, {now + x.timeout, task, attempt});
-      events_.push_back(event(EventKind::started, now, task, attempt, worker, static_cast<std::int64_t>(shape.lane),
-                              Cause::none, State::running));
+      const Event fact = event(EventKind::started, now, task, attempt, worker, static_cast<std::int64_t>(shape.lane),
+                               Cause::none, State::running);
+      if (events_.empty() || !extend_range(events_.back(), fact)) events_.push_back(fact);
     }
   }
   if (!events_.empty()) log_.append(events_);
@@ -177,12 +178,12 @@ std::optional<Start> Scheduler::split(const Start& start, std::uint32_t worker, 
   const std::scoped_lock lock(mutex_);
   Record& r = record(checked(start.task));
   if (r.word.load(std::memory_order_seq_cst) != word::pack(start.attempt, Cause::none, State::running)) return {};
-  Shape& shape = *shape_owners_[r.shape];
+  Shape& shape = *shape_owners_[r.shape()];
   const std::optional<Grant> grant = ledger_.try_acquire(shape.demand);
   if (!grant) return {};
   const LeaseId lease = open_lease(shape.id, *grant, now);
   leases_[static_cast<std::size_t>(lease)].open_attempts.store(1, std::memory_order_seq_cst);
-  end_lease_share(start.lease);
+  end_lease_shares(start.lease, 1);
   log(EventKind::started, now, start.task, start.attempt, worker, static_cast<std::int64_t>(shape.lane), Cause::none,
       State::running);
   return Start{start.task, start.attempt, lease, grant->devices};
@@ -212,16 +213,17 @@ LeaseId Scheduler::open_lease(ShapeId shape, Grant grant, Instant now) {
   return id;
 }
 
-void Scheduler::end_lease_share(LeaseId id) {
+/// `count` attempts of a lease have been reported, at once or one of them late.
+void Scheduler::end_lease_shares(LeaseId id, std::uint32_t count) {
   Lease& lease = leases_[static_cast<std::size_t>(id)];
-  // Read before the decrement: after the last one the place may be another lease's.
+  // Read before the subtraction: after the last one the place may be another lease's.
   const Demand& demand = shapes_[static_cast<std::size_t>(lease.shape)].load(std::memory_order_acquire)->demand;
   const Grant grant = lease.grant;
   // The amounts go back before the place is given up, so that `held` never lacks what a listed lease holds.
   std::uint32_t open = lease.open_attempts.load(std::memory_order_seq_cst);
   for (;;) {
-    if (open == 1) ledger_.release(demand, grant);  // only the last attempt sees 1: nobody adds attempts
-    if (lease.open_attempts.compare_exchange_strong(open, open - 1, std::memory_order_seq_cst)) return;
+    if (open == count) ledger_.release(demand, grant);  // only the last reporter sees it: nobody adds attempts
+    if (lease.open_attempts.compare_exchange_strong(open, open - count, std::memory_order_seq_cst)) return;
   }
 }
 
@@ -326,7 +328,7 @@ void Scheduler::expire(Instant now, std::vector<Overdue>& out) {
     timeouts_.pop_back();
     if (!is_live(due, State::running)) continue;
     const Record& r = record(due.task);
-    out.push_back({due.task, due.attempt, shape_owners_[r.shape]->lane});
+    out.push_back({due.task, due.attempt, shape_owners_[r.shape()]->lane});
     log(EventKind::timed_out, now, due.task, due.attempt, 0, extras_[r.extra].timeout, Cause::timeout, State::running);
   }
   update_wakeup();
@@ -352,7 +354,7 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
   const std::scoped_lock lock(mutex_);
   const Record& r = record(task);
   const std::uint64_t seen = r.word.load(std::memory_order_seq_cst);
-  Shape& shape = *shape_owners_[r.shape];
+  Shape& shape = *shape_owners_[r.shape()];
   Explanation why{};
   why.state = word::state(seen);
   why.cause = word::cause(seen);
@@ -376,7 +378,7 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
     why.capacity = ledger_.capacity(*lacking);
   } else if (reserved_ != kNoTask && reserved_ != task && is_live({0, reserved_, attempt(reserved_)}, State::ready)) {
     const Head head{0.0, 0.0, 0, task, &shape};
-    const Shape& wide = *shape_owners_[record(reserved_).shape];
+    const Shape& wide = *shape_owners_[record(reserved_).shape()];
     if (ledger_.lacking(wide.demand) && !leaves_room(head, shadow_of(reserved_, wide.demand), now)) {
       why.reserved_for = reserved_;
     }

@@ -156,7 +156,6 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
     Record& r = records_[first + k];
     r.word.store(word::pack(0, Cause::none, State::waiting), std::memory_order_relaxed);  // published by grow below
     r.priority.store(at_or(batch.priority, k, 0.0), std::memory_order_relaxed);
-    r.submitted = now;
     const Instant expected = at_or(batch.expected, k, Instant{0});
     const Instant deadline = at_or(batch.deadline, k, kNever);
     const Instant timeout = at_or(batch.timeout, k, Instant{0});
@@ -169,7 +168,7 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
       const Shape& s = *shape_owners_[static_cast<std::size_t>(given)];
       last_used = (last_deadline || last_timeout) ? shape_locked(s.demand, s.lane, last_deadline, last_timeout) : given;
     }
-    r.shape = static_cast<std::uint32_t>(last_used);
+    r.origin = Record::origin_of(last_used, now - epoch_);
     if (expected > 0 || deadline != kNever || timeout > 0 || tolerant) {
       const std::size_t e = extra_count_++;
       extras_.grow(extra_count_);
@@ -200,7 +199,7 @@ void Scheduler::level(std::size_t first, const Submission& batch) {
   double longest = longest_.load(std::memory_order_relaxed);
   for (std::size_t k = 0; k < batch.count; ++k) {
     const auto value = static_cast<double>(levels[k]);
-    records_[first + k].bottom_level.store(value, std::memory_order_relaxed);
+    records_[first + k].bottom_level.store(static_cast<float>(value), std::memory_order_relaxed);
     longest = std::max(longest, value);
   }
   longest_.store(longest, std::memory_order_relaxed);  // scales a feature; a stale value misorders nothing for long
@@ -235,7 +234,7 @@ void Scheduler::relevel() {
       longest = std::max(longest, level[t]);
     }
   }
-  for (std::size_t t = 0; t < n; ++t) records_[t].bottom_level.store(level[t], std::memory_order_relaxed);
+  for (std::size_t t = 0; t < n; ++t) records_[t].bottom_level.store(static_cast<float>(level[t]), std::memory_order_relaxed);
   longest_.store(longest, std::memory_order_relaxed);
 }
 
@@ -243,15 +242,15 @@ void Scheduler::relevel() {
 
 Rank Scheduler::rank_of(const PolicyState& state, const Record& r, double priority) const {
   const Policy& policy = state.policy;
-  const Shape& shape = *shapes_[r.shape].load(std::memory_order_acquire);  // pairs with the store in shape_locked
+  const Shape& shape = *shapes_[r.shape()].load(std::memory_order_acquire);  // pairs with the store in shape_locked
   Features f{};
   f.priority = priority;
-  f.submitted = r.submitted;
+  f.submitted = r.submitted(epoch_);
   f.deadline = kNever;
   if (policy.weights.demand != 0.0) f.demand = dominant_share(shape.demand);
   if (uses_levels(policy)) {
     const double level = r.bottom_level.load(std::memory_order_relaxed);
-    f.bottom_level = level / longest_.load(std::memory_order_relaxed);
+    f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);  // rounded, it may pass the longest
     if (shape.deadline) {
       f.deadline = extras_[r.extra].deadline;
       f.remaining = extras_[r.extra].expected > 0 ? static_cast<Instant>(level) : 0;
@@ -290,18 +289,19 @@ void Scheduler::enqueue(std::span<const TaskId> tasks, Instant now) {
   std::array<double, kRun> priorities{};
   std::array<Event, kRun> events;
   for (std::size_t done = 0; done < tasks.size();) {
-    const std::uint32_t shape = record(tasks[done]).shape;
+    const std::uint32_t shape = record(tasks[done]).shape();
     const PolicyState* policy = policy_.load(std::memory_order_seq_cst);
-    std::size_t n = 0;
-    for (; n < kRun && done + n < tasks.size() && record(tasks[done + n]).shape == shape; ++n) {
+    std::size_t n = 0, said = 0;
+    for (; n < kRun && done + n < tasks.size() && record(tasks[done + n]).shape() == shape; ++n) {
       const TaskId task = tasks[done + n];
       const Record& r = record(task);
       priorities[n] = r.priority.load(std::memory_order_seq_cst);
       entries[n] = {task, rank_of(*policy, r, priorities[n]), index(task)};
-      events[n] = event(EventKind::ready, now, task, word::attempt(r.word.load(std::memory_order_relaxed)), 0, 0,
-                        Cause::none, State::ready);
+      const Event fact = event(EventKind::ready, now, task, word::attempt(r.word.load(std::memory_order_relaxed)), 0, 0,
+                               Cause::none, State::ready);
+      if (said == 0 || !extend_range(events[said - 1], fact)) events[said++] = fact;
     }
-    log_.append(std::span<const Event>(events).first(n));
+    log_.append(std::span<const Event>(events).first(said));
     PriorityHeap& heap = shapes_[shape].load(std::memory_order_acquire)->heap;
     n == 1 ? heap.push(entries[0]) : heap.push(std::span<const PriorityHeap::Entry>(entries).first(n));
     for (std::size_t k = 0; k < n; ++k) requeue_if_changed(tasks[done + k], policy, priorities[k]);
@@ -317,7 +317,7 @@ void Scheduler::requeue_if_changed(TaskId task, const PolicyState* policy, doubl
     if (policy_now == policy && priority_now == priority) return;
     policy = policy_now;
     priority = priority_now;
-    shapes_[r.shape].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*policy, r, priority), index(task)});
+    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*policy, r, priority), index(task)});
   }
 }
 
@@ -325,16 +325,19 @@ void Scheduler::make_ready(TaskId task, Instant now) {
   if (mark_ready(task)) enqueue({&task, 1}, now);
 }
 
-/// Queues what a batch left ready: one push for each run of one shape, so that a million tasks are one sorted run.
+/// Queues what a batch left ready. What comes in the order of its ranks, as a batch of one priority does, is pushed
+/// in stretches that stay in the cache; else the heap sorts all of one shape together. Nobody takes anything between
+/// two pushes: that needs the mutex, which the caller holds.
 void Scheduler::admit(std::span<const TaskId> ready, Instant now, std::vector<TaskId>& settled) {
-  constexpr std::size_t kEventsAtOnce = 512;
+  constexpr std::size_t kStretch = std::size_t{1} << 14;
   const PolicyState* policy = policy_.load(std::memory_order_seq_cst);
   entries_.clear();
-  entries_.reserve(ready.size());
   events_.clear();
   std::uint32_t shape = UINT32_MAX;
+  bool in_order = true;
+  Rank last{};
   const auto flush = [&] {
-    if (!events_.empty()) log_.append(events_);
+    if (!events_.empty()) log_.append(events_);  // first, so that none is logged as started before
     if (!entries_.empty()) shapes_[shape].load(std::memory_order_acquire)->heap.push(entries_);
     entries_.clear();
     events_.clear();
@@ -344,17 +347,23 @@ void Scheduler::admit(std::span<const TaskId> ready, Instant now, std::vector<Ta
     if (ended_without_result(word::state(r.word.load(std::memory_order_seq_cst)))) continue;
     if (r.extra != 0 && extras_[r.extra].tolerant && judge_tolerant(task, now, settled)) continue;
     if (!mark_ready(task)) continue;
-    if (r.shape != shape) flush();
-    shape = r.shape;
-    entries_.push_back({task, rank_of(*policy, r, r.priority.load(std::memory_order_relaxed)), index(task)});
-    events_.push_back(event(EventKind::ready, now, task, 0, 0, 0, Cause::none, State::ready));
-    if (events_.size() == kEventsAtOnce) {
-      log_.append(events_);
-      events_.clear();
+    const Rank rank = rank_of(*policy, r, r.priority.load(std::memory_order_relaxed));
+    if (r.shape() != shape) {
+      flush();
+      shape = r.shape();
+      in_order = true;
+    } else if (rank < last) {
+      in_order = false;
     }
+    if (in_order && entries_.size() == kStretch) flush();
+    last = rank;
+    entries_.push_back({task, rank, index(task)});
+    const Event fact = event(EventKind::ready, now, task, 0, 0, 0, Cause::none, State::ready);
+    if (events_.empty() || !extend_range(events_.back(), fact)) events_.push_back(fact);
   }
   flush();  // priorities and the policy change under the mutex that the caller holds: nothing to look at again
   if (entries_.capacity() > kKeptScratch) entries_ = {};
+  if (events_.capacity() > kKeptScratch) events_ = {};
 }
 
 // ------------------------------------------------------------------------------------------------------- end
@@ -368,19 +377,17 @@ void Scheduler::late(const Report& report, Cause cause, Instant now) {
 std::size_t Scheduler::finish(std::span<const Report> reports, Instant now) {
   constexpr std::size_t kRun = 64;
   std::array<Event, kRun> events;
-  std::array<TaskId, kRun> freed;
+  std::array<TaskId, kRun> done, freed;
   std::size_t became_ready = 0, ended = 0;
   while (!reports.empty()) {
     const auto run = reports.first(std::min(kRun, reports.size()));
     reports = reports.subspan(run.size());
-    std::array<bool, kRun> won{};
     std::size_t n = 0;
-    for (std::size_t k = 0; k < run.size(); ++k) {
-      const Report& report = run[k];
+    for (const Report& report : run) {
       std::uint64_t running = word::pack(report.attempt, Cause::none, State::running);
-      won[k] = record(report.task).word.compare_exchange_strong(
-          running, word::pack(report.attempt, Cause::none, State::succeeded), std::memory_order_seq_cst);
-      if (won[k]) {
+      if (record(report.task).word.compare_exchange_strong(
+              running, word::pack(report.attempt, Cause::none, State::succeeded), std::memory_order_seq_cst)) {
+        done[n] = report.task;
         events[n++] = event(EventKind::succeeded, report.finished, report.task, report.attempt, 0,
                             report.finished - report.started, Cause::none, State::succeeded);
       } else {
@@ -392,24 +399,38 @@ std::size_t Scheduler::finish(std::span<const Report> reports, Instant now) {
     // What becomes ready is queued in runs; its ends are in the log by now.
     std::size_t waiting = 0;
     const auto flush = [&] {
-      enqueue(std::span<const TaskId>(freed).first(waiting), now);
-      became_ready += waiting;
+      became_ready += enqueue_freed(std::span<TaskId>(freed).first(waiting), now);
       waiting = 0;
     };
-    for (std::size_t k = 0; k < run.size(); ++k) {
-      if (won[k]) {
-        readiness_.complete(run[k].task, [&](TaskId successor) {
-          if (!mark_ready(successor)) return;
-          freed[waiting++] = successor;
-          if (waiting == kRun) flush();
-        });
-      }
-      if (run[k].lease != kNoLease) end_lease_share(run[k].lease);
-    }
+    readiness_.complete(std::span<const TaskId>(done).first(n), [&](TaskId successor) {
+      freed[waiting++] = successor;
+      if (waiting == kRun) flush();
+    });
     flush();
+    for (std::size_t k = 0; k < run.size();) {
+      const LeaseId lease = run[k].lease;
+      std::uint32_t shares = 0;
+      for (; k < run.size() && run[k].lease == lease; ++k) ++shares;
+      if (lease != kNoLease) end_lease_shares(lease, shares);
+    }
   }
   unfinished_.fetch_sub(ended, std::memory_order_seq_cst);
   return became_ready;
+}
+
+/// Queues tasks whose last predecessor has ended, unless they were cancelled meanwhile. Returns how many it queued.
+std::size_t Scheduler::enqueue_freed(std::span<TaskId> freed, Instant now) {
+  // They lie anywhere in the tables; asked for together, their lines come side by side.
+  for (const TaskId task : freed) {
+    prefetch(&records_[index(task)]);
+    tickets_.prefetch(task);
+  }
+  std::size_t n = 0;
+  for (const TaskId task : freed) {
+    if (mark_ready(task)) freed[n++] = task;
+  }
+  enqueue(freed.first(n), now);
+  return n;
 }
 
 void Scheduler::settle(TaskId task, Attempt attempt, State state, Cause cause, Instant now,
@@ -484,7 +505,7 @@ bool Scheduler::fail(const Report& report, Cause cause, Instant retry_at, Instan
   const std::uint64_t running = word::pack(report.attempt, Cause::none, State::running);
   const bool retry = retry_at != kNever;
   const bool won = move(r, running, retry ? State::backoff : State::failed, cause);
-  if (report.lease != kNoLease) end_lease_share(report.lease);
+  if (report.lease != kNoLease) end_lease_shares(report.lease, 1);
   if (!won) {
     late(report, cause, now);
     return false;
@@ -514,7 +535,7 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
   }
   const bool won = move(record(report.task), word::pack(report.attempt, Cause::none, State::running), State::waiting,
                         Cause::none);
-  if (report.lease != kNoLease) end_lease_share(report.lease);
+  if (report.lease != kNoLease) end_lease_shares(report.lease, 1);
   if (!won) {
     late(report, Cause::none, now);
     return false;
@@ -550,7 +571,7 @@ void Scheduler::cancel(std::span<const TaskId> tasks, Cause cause, Instant now, 
     if (word::state(before) == State::running) {
       running.push_back({task, word::attempt(before), kNoLease, 0});
     } else {
-      shapes_[r.shape].load(std::memory_order_acquire)->heap.cancel(task);  // only a hint: `take` checks the word
+      shapes_[r.shape()].load(std::memory_order_acquire)->heap.cancel(task);  // only a hint: `take` checks the word
     }
     settle(task, word::attempt(before), State::cancelled, cause, now, settled);
     cascade(task, cause == Cause::skipped ? Cause::skipped : Cause::upstream, now, settled);
@@ -576,7 +597,7 @@ void Scheduler::rerank(std::span<const TaskId> tasks, std::span<const double> pr
     r.priority.store(priority, std::memory_order_seq_cst);
     const std::uint64_t now_word = r.word.load(std::memory_order_seq_cst);
     if (word::state(now_word) == State::ready) {
-      shapes_[r.shape].load(std::memory_order_acquire)->heap.rerank({tasks[k], rank_of(*policy, r, priority), index(tasks[k])});
+      shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({tasks[k], rank_of(*policy, r, priority), index(tasks[k])});
     }
     log(EventKind::rank_changed, now, tasks[k], word::attempt(now_word), 0, std::bit_cast<std::int64_t>(priority),
         Cause::none, word::state(now_word));
@@ -596,7 +617,7 @@ void Scheduler::set_policy(const Policy& policy, Instant now) {
     if (word::state(r.word.load(std::memory_order_seq_cst)) != State::ready) continue;
     const TaskId task{static_cast<std::uint32_t>(t)};
     const double priority = r.priority.load(std::memory_order_seq_cst);
-    shapes_[r.shape].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, r, priority), index(task)});
+    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, r, priority), index(task)});
   }
   log(EventKind::policy_changed, now, kNoTask, 0, 0, static_cast<std::int64_t>(policy_owners_.size()) - 1, Cause::none,
       State::waiting);

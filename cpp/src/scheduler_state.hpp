@@ -17,13 +17,25 @@ constexpr Cause cause(std::uint64_t word) { return static_cast<Cause>((word >> 8
 constexpr Attempt attempt(std::uint64_t word) { return static_cast<Attempt>(word >> 16); }
 }  // namespace word
 
+/// What every task has: half a cache line, since a run may hold ten million of them.
 struct Scheduler::Record {
   std::atomic<std::uint64_t> word{0};
-  std::uint32_t shape = 0;
-  std::uint32_t extra = 0;  // index into extras_; 0: none
   std::atomic<double> priority{0.0};
-  Instant submitted = 0;
-  std::atomic<double> bottom_level{0.0};  // ns, or hops when no run time was given
+  std::uint64_t origin = 0;  // shape in the low bits, then ns from the run's first submission to the task's
+  std::uint32_t extra = 0;   // index into extras_; 0: none
+  std::atomic<float> bottom_level{0.0F};  // ns, or hops when no run time was given; 24 bits are enough to rank by
+
+  static constexpr unsigned kShapeBits = 12;
+  static constexpr std::uint64_t kMostNs = (std::uint64_t{1} << (64 - kShapeBits)) - 1;  // 52 days; later counts as then
+
+  [[nodiscard]] std::uint32_t shape() const noexcept {
+    return static_cast<std::uint32_t>(origin & ((std::uint64_t{1} << kShapeBits) - 1));
+  }
+  [[nodiscard]] Instant submitted(Instant epoch) const noexcept { return epoch + static_cast<Instant>(origin >> kShapeBits); }
+  static std::uint64_t origin_of(ShapeId shape, Instant after_epoch) noexcept {
+    const std::uint64_t ns = after_epoch < 0 ? 0 : static_cast<std::uint64_t>(after_epoch);
+    return (ns < kMostNs ? ns : kMostNs) << kShapeBits | static_cast<std::uint64_t>(shape);
+  }
 };
 
 /// What only some tasks have, kept apart so that the others stay small.

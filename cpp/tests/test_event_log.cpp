@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <functional>
 #include <new>
 #include <random>
 #include <stdexcept>
@@ -150,9 +151,37 @@ TEST_CASE("a log whose every record was trimmed goes on where it was") {
   CHECK(read_all(log, kChunk) == events_of(1, 5, 1));
 }
 
+TEST_CASE("a record speaks for a range of tasks to which the same happened, and for no other") {
+  Event ready{};
+  ready.kind = EventKind::ready;
+  ready.task = 7;
+  Event next = ready;
+  next.task = 8;
+  CHECK(tasks_in(ready) == 1);
+  CHECK(extend_range(ready, next));
+  CHECK_FALSE(extend_range(ready, next));  // 8 is in it already
+  next.task = 9;
+  for (const auto& change : std::vector<std::function<void(Event&)>>{
+           [](Event& e) { e.task = 10; }, [](Event& e) { e.time = 1; }, [](Event& e) { e.attempt = 1; },
+           [](Event& e) { e.worker = 1; }, [](Event& e) { e.value = 1; }, [](Event& e) { e.kind = EventKind::started; }}) {
+    Event other = next;
+    change(other);
+    CHECK_FALSE(extend_range(ready, other));
+  }
+  CHECK(extend_range(ready, next));
+  CHECK(tasks_in(ready) == 3);
+  CHECK(ready.task == 7);
+
+  Event submitted = ready;
+  submitted.kind = EventKind::submitted;  // its value is a count of its own
+  CHECK(tasks_in(submitted) == 1);
+}
+
 // What this executable asks the allocator for. Not to be inlined: the compiler would mix up the blocks' two sizes.
 static std::atomic<std::int64_t> bytes_held{0};
 static std::atomic<bool> refuse_memory{false};
+// Blocks that are freed are given back at once, so that they are seen to be.
+[[maybe_unused]] static const std::size_t kept_before = detail::keep_pages(0);
 
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (refuse_memory) throw std::bad_alloc();
@@ -169,6 +198,25 @@ static std::atomic<bool> refuse_memory{false};
   std::free(block);
 }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { operator delete(memory); }
+// The aligned forms keep the block's size and start in front of it.
+[[gnu::noinline]] void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  if (refuse_memory) throw std::bad_alloc();
+  const auto align = static_cast<std::size_t>(alignment);
+  void* const block = std::malloc(bytes + align + 16);
+  if (block == nullptr) throw std::bad_alloc();
+  const auto start = (reinterpret_cast<std::uintptr_t>(block) + 16 + align - 1) / align * align;
+  auto* const words = reinterpret_cast<std::size_t*>(start);
+  words[-1] = bytes;
+  words[-2] = reinterpret_cast<std::size_t>(block);
+  bytes_held += static_cast<std::int64_t>(bytes);
+  return words;
+}
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  if (memory == nullptr) return;
+  const auto* const words = static_cast<const std::size_t*>(memory);
+  bytes_held -= static_cast<std::int64_t>(words[-1]);
+  std::free(reinterpret_cast<void*>(words[-2]));
+}
 
 TEST_CASE("chunks are allocated when they are needed and given back when they are trimmed") {
   constexpr std::int64_t kFull = 32 * static_cast<std::int64_t>(kChunk);  // a chunk; the directory's pages are small

@@ -5,8 +5,10 @@ Conventions: a task is its id (from 0, in order of submission); an instant is na
 one-dimensional buffer (numpy, `array.array`, memoryview) of the length of the batch.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar, overload
+
+_T = TypeVar("_T")
 
 __version__: str
 EVENT_SIZE: int  # bytes of one row of EventLog.read_bytes
@@ -175,6 +177,22 @@ class Inputs:
     def __init__(self, first: int, indptr: _Column, indices: _Column) -> None: ...
     def of(self, task: int) -> list[int]: ...
 
+class ObjectTable(Generic[_T]):
+    """One object for each task id; a thousand equal neighbours cost one pointer."""
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __iter__(self) -> Iterator[_T]: ...
+    def __setitem__(self, index: int, value: _T) -> None: ...
+    def append(self, value: _T) -> None: ...
+    def fill(self, value: _T, count: int) -> None: ...
+    def extend(self, values: Iterable[_T]) -> None: ...
+    def truncate(self, size: int) -> None: ...
+
 class Crew:
     """The native worker loop of the threads lane."""
 
@@ -182,9 +200,9 @@ class Crew:
         self,
         scheduler: Scheduler,
         *,
-        functions: list[Callable[..., Any]],
-        arguments: list[Any],
-        results: list[Any],
+        functions: ObjectTable[Any],
+        arguments: ObjectTable[Any],
+        results: ObjectTable[Any],
         watched: dict[int, Any],
         deferred: type,
         hooks: object,

@@ -34,11 +34,13 @@ class Bookkeeping:
     """What the engine keeps by task id. Written with the engine's lock held, but for results, which workers write."""
 
     def __init__(self) -> None:
-        self.functions: list[Any] = []
-        self.arguments: list[Any] = []  # None, a tuple, _core.Inputs, or an object that `bound` knows
-        self.results: list[Any] = []
-        self.specs: list[TaskSpec] = []
-        self.names: list[str] = []
+        self.functions: _core.ObjectTable[Any] = _core.ObjectTable()
+        self.arguments: _core.ObjectTable[Any] = (
+            _core.ObjectTable()
+        )  # None, a tuple, _core.Inputs, or an object that `bound` knows
+        self.results: _core.ObjectTable[Any] = _core.ObjectTable()
+        self.specs: _core.ObjectTable[TaskSpec] = _core.ObjectTable()
+        self.names: _core.ObjectTable[str] = _core.ObjectTable()
         self.errors: dict[int, BaseException] = {}  # of the latest failed attempt
         self.failures: dict[int, int] = {}  # failed attempts so far
         self.fell_back: set[int] = set()
@@ -95,14 +97,25 @@ class Bookkeeping:
             self.specs.append(call.spec)
             self.names.append(name)
 
-    def add_many(self, functions: list[Callable[..., Any]], arguments: list[Any], spec: TaskSpec) -> None:
-        """Append rows that share one spec and one name."""
-        n = len(functions)
-        self.functions.extend(functions)
-        self.arguments.extend(arguments)
-        self.results.extend([None] * n)
-        self.specs.extend([spec] * n)
-        self.names.extend([spec.name] * n)
+    def add_many(
+        self,
+        count: int,
+        functions: Callable[..., Any] | Sequence[Callable[..., Any]],
+        arguments: Sequence[Any] | _core.Inputs | None,
+        spec: TaskSpec,
+    ) -> None:
+        """Append rows that share one spec and one name; a function or an entry that is given alone, they share too."""
+        if callable(functions):
+            self.functions.fill(functions, count)
+        else:
+            self.functions.extend(functions)
+        if arguments is None or isinstance(arguments, _core.Inputs):
+            self.arguments.fill(arguments, count)
+        else:
+            self.arguments.extend(arguments)
+        self.results.fill(None, count)
+        self.specs.fill(spec, count)
+        self.names.fill(spec.name, count)
 
     def forget(self, first: int) -> None:
         """Take back the rows from `first` on, which the core has refused."""
@@ -112,7 +125,7 @@ class Bookkeeping:
                 del self.ids[call]
                 del self._by_name[self.names[task]]
         for table in (self.functions, self.arguments, self.results, self.specs, self.names):
-            del table[first:]
+            table.truncate(first)
 
     # --------------------------------------------------------------------------------------------------- asking
 

@@ -123,8 +123,9 @@ class Engine(Bookkeeping):
 
     def submit_many(
         self,
-        functions: list[Callable[..., Any]],
-        arguments: list[Any],
+        count: int,
+        functions: Callable[..., Any] | Sequence[Callable[..., Any]],
+        arguments: Sequence[Any] | _core.Inputs | None,
         spec: TaskSpec,
         *,
         priority: Any = None,
@@ -136,11 +137,11 @@ class Engine(Bookkeeping):
             self._refuse_when_ending()
             self.limits.check(spec.name, spec.demand)
             first = len(self.functions)
-            self.add_many(functions, arguments, spec)
+            self.add_many(count, functions, arguments, spec)
             try:
                 self._ensure_running([spec])
                 _, settled = self.scheduler.submit(
-                    len(functions),
+                    count,
                     shape=self._shape(spec),
                     priority=spec.priority if priority is None else priority,
                     indptr=indptr,
@@ -153,7 +154,7 @@ class Engine(Bookkeeping):
                     raise CycleError([f"{spec.name}[{k}]" for k in error.args[0]]) from None
                 raise
             self.settled(settled)
-            return range(first, first + len(functions))
+            return range(first, first + count)
 
     def _submit(self, specs: list[TaskSpec], indptr: array[int], indices: array[int]) -> None:
         self._ensure_running(specs)

@@ -12,7 +12,7 @@ from penstock.errors import Cancelled, ResultError, TaskFailed
 from penstock.explain import why
 from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
 from penstock.observe.attach import Observers, attach
-from penstock.observe.events import EventKind, as_array
+from penstock.observe.events import EventKind, one_each, read
 from penstock.policies import Policy, resolve
 from penstock.states import Cause, State
 from penstock.task import Call
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from penstock.executors import Usage
     from penstock.future import Future
+    from penstock.observe.protocol import Table
     from penstock.options import TaskSpec
     from penstock.pipeline import Pipeline
 
@@ -41,8 +42,8 @@ class View:
         self.name = name
         self.started_at = time.time()
         self.log = engine.log
-        self.names: Sequence[str] = engine.names
-        self.specs: Sequence[TaskSpec] = engine.specs
+        self.names: Table[str] = engine.names
+        self.specs: Table[TaskSpec] = engine.specs
         self.usage: Mapping[int, Usage] = MappingProxyType(engine.usage)
 
     @property
@@ -276,7 +277,7 @@ class RunResult(Mapping[str, Any]):
     def events(self) -> npt.NDArray[np.void]:
         """All events in order: a structured array with the fields of `observe.events.EVENT`; times in ns."""
         if self._events is None:
-            self._events = as_array(self.view.log.read_bytes(0))
+            (self._events,) = one_each(read(self.view.log))
         return self._events
 
     @overload

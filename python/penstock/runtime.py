@@ -153,17 +153,13 @@ class Runtime:
             )
         n = next(iter(given.values()))
         engine = self._engine
-        if not callable(function):
-            functions: list[Any] = list(function)
-        else:
-            functions = [function.spec.function if isinstance(function, Task) else function] * n
-        name = getattr(function, "__name__", "task")
-        spec = make_spec(None if many else functions[0] if n else None, name, options)
+        run: Any = function.spec.function if isinstance(function, Task) else function
+        spec = make_spec(None if many else run, getattr(function, "__name__", "task"), options)
         with engine.lock:
-            table: list[Any] = [None] * n if arguments is None else list(arguments)
+            table: Any = arguments
             if pass_results:
-                table = [_core.Inputs(len(engine.functions), indptr, indices)] * n
-            ids = engine.submit_many(functions, table, spec, priority=priority, indptr=indptr, indices=indices)
+                table = _core.Inputs(len(engine.functions), indptr, indices)
+            ids = engine.submit_many(n, run, table, spec, priority=priority, indptr=indptr, indices=indices)
         return Batch(engine, ids)
 
     # -------------------------------------------------------------------------------------------------- control

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from penstock import _core
-from penstock.observe.events import ROW_BYTES, EventKind, as_array, dtype, events_of
+from penstock.observe.events import ROW_BYTES, EventKind, as_array, dtype, events_of, one_each
 from penstock.states import Cause, State
 
 HEADER = Path(__file__).parents[2] / "cpp" / "include" / "penstock" / "event_log.hpp"
@@ -69,3 +69,37 @@ def test_importing_the_kinds_does_not_import_numpy():
     code = "import sys, penstock.observe.events; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
     assert np  # this test's own process has it
+
+
+def test_a_row_for_a_range_of_tasks_becomes_one_row_each() -> None:
+    lane = 2
+    rows = np.array(
+        [
+            (5, 10, 0, 0, 0, EventKind.SUBMITTED, 0, 0, 1),  # `value` is a count here, whatever its size
+            (5, 9 << 8, 0, 0, 0, EventKind.READY, 0, 1, 1),
+            (6, (2 << 8) + lane, 4, 1, 3, EventKind.STARTED, 0, 2, 1),
+            (7, 1 << 20, 4, 1, 3, EventKind.SUCCEEDED, 0, 4, 1),
+        ],
+        dtype=dtype(),
+    )
+    (alone,) = one_each(rows)
+    assert len(alone) == 1 + 10 + 3 + 1
+    ready = alone[alone["kind"] == EventKind.READY]
+    assert ready["task"].tolist() == list(range(10))
+    assert set(ready["value"].tolist()) == {0}
+    started = alone[alone["kind"] == EventKind.STARTED]
+    assert [row[:5] for row in started.tolist()] == [(6, lane, task, 1, 3) for task in (4, 5, 6)]
+    assert alone[[0, -1]].tolist() == rows[[0, -1]].tolist()
+    pieces = list(one_each(rows, at_most=4))
+    assert [len(piece) for piece in pieces] == [4, 4, 4, 3]
+    assert np.concatenate(pieces).tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("at_most", [None, 2])
+def test_rows_that_speak_for_one_task_stay_as_they_are(at_most: int | None) -> None:
+    row = (5, 0, 3, 1, 0, EventKind.READY, 0, 1, 1)
+    rows = np.array([row] * 2, dtype=dtype())
+    (same,) = one_each(rows, at_most)
+    assert same is rows
+    (none,) = one_each(rows[:0], at_most)
+    assert len(none) == 0

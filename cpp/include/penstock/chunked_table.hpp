@@ -11,8 +11,8 @@
 // Order: an element may be read by who got its index from something that happens after the growth that made it:
 // from `size()`, or from whatever the grower published afterwards (a queue, a lock, another table).
 //
-// Memory: chunks are freed by the destructor, elements destroyed by it. Memory is taken when it is written: the
-// unused rest of the last chunk is address space only.
+// Memory: chunks are freed by the destructor, elements destroyed by it. Memory is taken when it is written, a page at a
+// time (detail/pages.hpp): the unused rest of the last chunk is address space only.
 //
 // Invariants: an element's address never changes; every element below size() is constructed. Checked by
 // test_chunked_table.cpp, also under ThreadSanitizer.
@@ -30,6 +30,7 @@
 #include <type_traits>
 
 #include "penstock/cache.hpp"
+#include "penstock/detail/pages.hpp"
 
 namespace penstock {
 
@@ -55,7 +56,7 @@ class ChunkedTable {
         for (std::size_t k = 0; k < used; ++k) elements[k].~T();
       }
       left -= used;
-      ::operator delete(elements, alignment());
+      detail::free_pages(elements, chunk_size(c) * sizeof(T), kAlignment);
     }
   }
 
@@ -81,7 +82,7 @@ class ChunkedTable {
       if (chunks_[c].load(std::memory_order_relaxed) != nullptr) continue;
       // relaxed, the store as well as the reader's load in operator[]: a reader has its index from something that
       // happens after grow() (see Order above), and that orders this store too.
-      chunks_[c].store(static_cast<T*>(::operator new(chunk_size(c) * sizeof(T), alignment())),
+      chunks_[c].store(static_cast<T*>(detail::allocate_pages(chunk_size(c) * sizeof(T), kAlignment)),
                        std::memory_order_relaxed);
     }
     runs(*this, old, size - old, [](T* begin, std::size_t count) {
@@ -111,7 +112,7 @@ class ChunkedTable {
   static_assert(kFirstBits >= 1 && kFirstBits <= 31);
 
   static constexpr std::size_t chunk_size(std::size_t chunk) noexcept { return kFirst << chunk; }
-  static constexpr std::align_val_t alignment() noexcept { return std::align_val_t{std::max(kCacheLine, alignof(T))}; }
+  static constexpr std::size_t kAlignment = std::max(kCacheLine, alignof(T));
 
   // Element i is in chunk c = floor(log2(i + kFirst)) - kFirstBits, at what is left of i + kFirst without its top bit.
   static constexpr std::size_t chunk_of(std::size_t i) noexcept { return top_bit(i + kFirst) - kFirstBits; }

@@ -33,6 +33,7 @@
 #include <type_traits>
 
 #include "penstock/cache.hpp"
+#include "penstock/detail/pages.hpp"
 #include "penstock/types.hpp"
 
 namespace penstock {
@@ -43,8 +44,8 @@ inline constexpr std::uint8_t kEventVersion = 1;
 enum class EventKind : std::uint8_t {
   none = 0,              // no record yet; never appended
   submitted = 1,         // task: first id; value: how many
-  ready = 2,
-  started = 3,           // worker; value: lane
+  ready = 2,             // value: 0; may speak for several tasks, see below
+  started = 3,           // worker; value: lane; may speak for several tasks, see below
   succeeded = 4,         // value: run time in ns
   failed = 5,            // for good; cause
   retrying = 6,          // cause; value: instant of the next attempt
@@ -86,6 +87,27 @@ static_assert(sizeof(Event) == 32 && alignof(Event) == 8 && std::is_trivially_co
 static_assert(offsetof(Event, value) == 8 && offsetof(Event, task) == 16 && offsetof(Event, attempt) == 20 &&
               offsetof(Event, worker) == 24 && offsetof(Event, kind) == 28 && offsetof(Event, cause) == 29 &&
               offsetof(Event, state) == 30 && offsetof(Event, version) == 31);
+
+/// A record of kind `ready` or `started` may speak for a range of tasks, to which the same happened at the same instant:
+/// for `task` and the ids that follow it, as many more as `value` says above its lowest 8 bits.
+inline constexpr unsigned kRangeShift = 8;
+
+[[nodiscard]] constexpr std::uint32_t tasks_in(const Event& event) noexcept {
+  const bool range = event.kind == EventKind::ready || event.kind == EventKind::started;
+  return range ? static_cast<std::uint32_t>(event.value >> kRangeShift) + 1 : 1;
+}
+
+/// Lets `event`, a record of one of these kinds, speak for `next` too; false, and nothing changed, where it cannot.
+[[nodiscard]] constexpr bool extend_range(Event& event, const Event& next) noexcept {
+  if (next.kind != EventKind::ready && next.kind != EventKind::started) return false;
+  if (next.task != event.task + tasks_in(event) || next.kind != event.kind || next.time != event.time ||
+      next.attempt != event.attempt || next.worker != event.worker ||
+      (next.value ^ event.value) % (std::int64_t{1} << kRangeShift) != 0) {
+    return false;
+  }
+  event.value += std::int64_t{1} << kRangeShift;
+  return true;
+}
 
 class EventLog {
  public:
@@ -210,6 +232,9 @@ class EventLog {
 
     // Leaves the columns untouched, so that their memory is taken only as it is used.
     Chunk() noexcept : kinds{} {}  // NOLINT: uninitialised on purpose
+
+    static void* operator new(std::size_t bytes) { return detail::allocate_pages(bytes, kCacheLine); }
+    static void operator delete(void* chunk, std::size_t bytes) noexcept { detail::free_pages(chunk, bytes, kCacheLine); }
 
     void write(std::size_t at, std::span<const Event> events) noexcept {
       for (std::size_t k = 0; k < events.size(); ++k) {

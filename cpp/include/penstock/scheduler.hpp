@@ -183,7 +183,7 @@ class Scheduler {
   void check() const;
 
  private:
-  static constexpr std::size_t kMaxShapes = 4096;
+  static constexpr std::size_t kMaxShapes = 4096;  // as many as Record has bits for
 
   struct Record;
   struct Extra;
@@ -210,6 +210,7 @@ class Scheduler {
   double dominant_share(const Demand& demand) const;
   bool mark_ready(TaskId task);
   void enqueue(std::span<const TaskId> tasks, Instant now);
+  std::size_t enqueue_freed(std::span<TaskId> freed, Instant now);
   void requeue_if_changed(TaskId task, const PolicyState* policy, double priority);
   void make_ready(TaskId task, Instant now);
   void admit(std::span<const TaskId> ready, Instant now, std::vector<TaskId>& settled);
@@ -228,7 +229,7 @@ class Scheduler {
   static std::size_t pop_first_then(PriorityHeap& heap, std::span<PriorityHeap::Entry> out,
                                     const PriorityHeap::Key& before);
   LeaseId open_lease(ShapeId shape, Grant grant, Instant now);
-  void end_lease_share(LeaseId lease);
+  void end_lease_shares(LeaseId lease, std::uint32_t count);
   std::optional<Shadow> reservation_for(const Head& head, Instant now);
   Shadow shadow_of(TaskId task, const Demand& demand) const;
   bool leaves_room(const Head& head, const Shadow& shadow, Instant now) const;

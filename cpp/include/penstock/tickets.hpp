@@ -22,11 +22,14 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "penstock/atom.hpp"
+#include "penstock/cache.hpp"
+#include "penstock/detail/pages.hpp"
 #include "penstock/types.hpp"
 
 namespace penstock {
@@ -55,7 +58,7 @@ public:
     BasicTickets(const BasicTickets&) = delete;
     BasicTickets& operator=(const BasicTickets&) = delete;
     ~BasicTickets() {
-        for (auto& chunk : chunks_) delete[] chunk.load(std::memory_order_relaxed);
+        for (std::size_t c = 0; c < kChunks; ++c) free_chunk(chunks_[c].load(std::memory_order_relaxed), c);
     }
 
     // The word of a task for which grow() has been called, by this thread or by one it has heard from.
@@ -72,17 +75,24 @@ public:
         return chunk == nullptr ? nullptr : chunk + place.offset;
     }
 
+    // Asks for the word of a task that will be changed soon. Changes nothing but time.
+    void prefetch(TaskId task) noexcept {
+        if (Word* const word = find(task)) penstock::prefetch(word);
+    }
+
     // The word of a task; makes room for it first where needed. Throws std::bad_alloc.
     [[nodiscard]] Word& grow(TaskId task) {
         const Place place{task};
         auto& slot = chunks_[place.chunk];
         Word* chunk = slot.load(std::memory_order_acquire);  // as in word()
         if (chunk == nullptr) {
-            auto fresh = std::make_unique<Word[]>(std::size_t{kFirst} << place.chunk);
+            Word* const fresh = new_chunk(place.chunk);
             // release on success: publishes the zeroed words to word(), find() and grow(). acquire on failure:
             // receives those of the winner. With relaxed, a task could start with a word of garbage.
-            if (slot.compare_exchange_strong(chunk, fresh.get(), std::memory_order_acq_rel, std::memory_order_acquire)) {
-                chunk = fresh.release();
+            if (slot.compare_exchange_strong(chunk, fresh, std::memory_order_acq_rel, std::memory_order_acquire)) {
+                chunk = fresh;
+            } else {
+                free_chunk(fresh, place.chunk);
             }
         }
         return chunk[place.offset];
@@ -121,6 +131,17 @@ private:
         }
     };
     static_assert(kFirst == 1U << 6, "Place takes the chunk from bit 6 upwards");
+
+    static Word* new_chunk(std::size_t chunk) {
+        const std::size_t count = std::size_t{kFirst} << chunk;
+        auto* const words = static_cast<Word*>(detail::allocate_pages(count * sizeof(Word), kCacheLine));
+        for (std::size_t k = 0; k < count; ++k) ::new (static_cast<void*>(words + k)) Word(0);
+        return words;
+    }
+    static void free_chunk(Word* words, std::size_t chunk) noexcept {
+        static_assert(std::is_trivially_destructible_v<Word>);
+        if (words != nullptr) detail::free_pages(words, (std::size_t{kFirst} << chunk) * sizeof(Word), kCacheLine);
+    }
 
     std::array<typename Atom::template atomic<Word*>, kChunks> chunks_{};
     typename Atom::template atomic<std::uint32_t> queues_{0};

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     Events = npt.NDArray[np.void]
 
-__all__ = ["NO_TASK", "Event", "EventKind", "as_array", "dtype", "events_of", "read"]
+__all__ = ["NO_TASK", "Event", "EventKind", "as_array", "dtype", "events_of", "one_each", "read"]
 
 NO_TASK = 0xFFFFFFFF
 """The task number of a row that is about no task (a gauge, a policy change, the run itself)."""
 
 ROW_BYTES = 32
+RANGE_SHIFT = 8
 
 
 class EventKind(IntEnum):
@@ -39,8 +40,9 @@ class EventKind(IntEnum):
     SUBMITTED = 1
     """`task` is the first id of the batch, `value` their count."""
     READY = 2
+    """In the log, one row may speak for a range of tasks; readers get one row each, see `one_each`."""
     STARTED = 3
-    """`worker` runs it; `value` is the executor lane."""
+    """`worker` runs it; `value` is the executor lane. In the log, one row may speak for a range, as above."""
     SUCCEEDED = 4
     """`value` is the run time in nanoseconds."""
     FAILED = 5
@@ -124,6 +126,35 @@ def as_array(rows: bytes | bytearray | memoryview) -> Events:
     if size % ROW_BYTES:
         raise ValueError(f"event rows are {ROW_BYTES} bytes each, but {size} bytes were given; pass whole rows only")
     return np.frombuffer(rows, dtype=dtype())
+
+
+def one_each(rows: Events, at_most: int | None = None) -> Iterator[Events]:
+    """Yield the rows with one for each task where the log has one for a range of tasks.
+
+    In the log, a READY or STARTED row stands for `task` and the ids that follow it, as many more as `value` says above
+    its lowest 8 bits. Here each task gets its own row, and `value` is what the lowest 8 bits say.
+
+    Args:
+        rows: shape (n_rows,), as the log has them.
+        at_most: longest piece to yield, >= 1; None: all in one.
+    """
+    import numpy as np
+
+    ranged = (rows["kind"] == EventKind.READY) | (rows["kind"] == EventKind.STARTED)
+    counts = np.where(ranged, (rows["value"] >> RANGE_SHIFT) + 1, 1)
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    step = total if at_most is None else at_most
+    if total == len(rows) <= step:
+        yield rows
+        return
+    for first in range(0, total, step):
+        numbers = np.arange(first, min(first + step, total))
+        of = np.searchsorted(ends, numbers, side="right")
+        piece = rows[of]
+        piece["task"] += (numbers - (ends - counts)[of]).astype(np.uint32) * ranged[of]
+        piece["value"][ranged[of]] &= (1 << RANGE_SHIFT) - 1
+        yield piece
 
 
 def read(log: EventLog, start: int = 0, limit: int = -1) -> Events:

@@ -6,14 +6,16 @@ else of it. Every member may be used from any thread and never blocks the run.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from penstock.task import TaskSpec
 
-__all__ = ["EventLog", "RunView"]
+__all__ = ["EventLog", "RunView", "Table"]
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 class EventLog(Protocol):
@@ -40,6 +42,16 @@ class EventLog(Protocol):
         ...
 
 
+class Table(Protocol[T_co]):
+    """Something for each task id."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, task: int, /) -> T_co: ...
+
+    def __iter__(self) -> Iterator[T_co]: ...
+
+
 class RunView(Protocol):
     """One run, as its readers see it. Task ids index `names` and `specs`, which only grow."""
 
@@ -57,10 +69,10 @@ class RunView(Protocol):
     def log(self) -> EventLog: ...
 
     @property
-    def names(self) -> Sequence[str]: ...
+    def names(self) -> Table[str]: ...
 
     @property
-    def specs(self) -> Sequence[TaskSpec]: ...
+    def specs(self) -> Table[TaskSpec]: ...
 
     @property
     def workers(self) -> int: ...

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from penstock.observe.events import read
+from penstock.observe.events import one_each, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,7 +125,8 @@ class Subscription:
             end = len(log)
             while self._seen < end and not self._abandoned:
                 rows = read(log, self._seen, min(BATCH_ROWS, end - self._seen))
-                self.shield(self._deliver, rows)
+                for piece in one_each(rows, BATCH_ROWS):
+                    self.shield(self._deliver, piece)
                 self._seen += len(rows)
             if closed:
                 return

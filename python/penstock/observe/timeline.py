@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penstock.observe.events import NO_TASK, STATE_AFTER, EventKind, read
+from penstock.observe.events import NO_TASK, STATE_AFTER, EventKind, one_each, read
 from penstock.states import Cause, State
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ def batches(view: RunView, start: int = 0) -> Iterator[Events]:
         rows = read(view.log, start, min(BATCH_ROWS, end - start))
         if len(rows) == 0:
             return
-        yield rows
+        yield from one_each(rows, BATCH_ROWS)
         start += len(rows)
 
 

@@ -1,6 +1,7 @@
 // PriorityHeap: how entries get in. Included by priority_heap.hpp.
 #pragma once
 
+#include "penstock/detail/sort_items.hpp"
 #include "penstock/priority_heap.hpp"
 
 namespace penstock {
@@ -49,14 +50,16 @@ void BasicPriorityHeap<Atom, Limits>::push(std::span<const Entry> entries) {
     if (entries.empty()) return;
     if (entries.size() == 1) return push(entries.front());
     Visit visit;
-    std::vector<Item> items;
-    items.reserve(entries.size());
+    detail::Items items(entries.size());
     try {
         for (const Entry& entry : entries) items.push_back(item_of(entry, enqueue(entry.task)));
-        if (!std::is_sorted(items.begin(), items.end())) std::sort(items.begin(), items.end());
-        insert(visit, items, items.size());
+        if (!std::is_sorted(items.begin(), items.end())) {
+            detail::Items spare(items.size());
+            detail::sort_items({items.begin(), items.size()}, {spare.begin(), items.size()});
+        }
+        insert(visit, items.span(), items.size());
     } catch (...) {
-        undo(items);
+        undo(items.span());
         throw;
     }
 }
@@ -183,11 +186,12 @@ auto BasicPriorityHeap<Atom, Limits>::absorbed(Visit& visit, Front* front, std::
         collect(kept, front->items(), begin, front->count, sift);
         draft.replaced.push_back(front);
     }
-    detail::Items incoming(kept.size() + items.size());
-    incoming.append_merged(kept.span(), items);
+    detail::Items both(kept.empty() ? 0 : kept.size() + items.size());
+    if (!kept.empty()) both.append_merged(kept.span(), items);
+    const std::span<const Item> incoming = kept.empty() ? items : both.span();
     if (body == nullptr && incoming.size() <= Limits.front_keeps) {
         Front* const fresh = visit.all.template make<Front>(visit.record, incoming.size() * sizeof(Item), nullptr, incoming.size());
-        detail::copy_items(fresh->items(), incoming.begin(), incoming.size());
+        detail::copy_items(fresh->items(), incoming.data(), incoming.size());
         return fresh;
     }
 
@@ -196,7 +200,7 @@ auto BasicPriorityHeap<Atom, Limits>::absorbed(Visit& visit, Front* front, std::
     if (body != nullptr) {
         draft.far.reserve(body->far_count + 4);
         draft.far.assign(body->far(), body->far() + body->far_count);
-        if (body->far_count != 0) low = detail::rank_in(incoming.begin(), incoming.size(), body->bound());
+        if (body->far_count != 0) low = detail::rank_in(incoming.data(), incoming.size(), body->bound());
         draft.replaced.push_back(body);
         near_left = body->near->hint.load(std::memory_order_relaxed) < body->near->count;  // as above
     }
@@ -207,13 +211,14 @@ auto BasicPriorityHeap<Atom, Limits>::absorbed(Visit& visit, Front* front, std::
         detail::Items rest(near_left ? body->near->count - left : 0);
         if (near_left) collect(rest, body->near->items(), left, body->near->count, sift);
         if (body != nullptr) draft.replaced.push_back(body->near);
-        detail::Items near(rest.size() + low);
-        near.append_merged(rest.span(), incoming.span().first(low));
+        detail::Items mixed(rest.empty() ? 0 : rest.size() + low);
+        if (!rest.empty()) mixed.append_merged(rest.span(), incoming.first(low));
+        const std::span<const Item> near = rest.empty() ? incoming.first(low) : mixed.span();
         const std::size_t keep = near.size() > Limits.near_items ? Limits.near_refill : near.size();
-        if (keep != 0) draft.near = make_run(visit, draft, near.span().first(keep));
-        add_runs(visit, draft, near.span().subspan(keep));
+        if (keep != 0) draft.near = make_run(visit, draft, near.first(keep));
+        add_runs(visit, draft, near.subspan(keep));
     }
-    add_runs(visit, draft, incoming.span().subspan(low));
+    add_runs(visit, draft, incoming.subspan(low));
     if (draft.near == nullptr) draw_near(visit, draft, {}, sift);
     Body* const next = make_body(visit, draft);
     return visit.all.template make<Front>(visit.record, 0, next, std::size_t{0});

@@ -34,6 +34,7 @@
 #include <utility>
 
 #include "penstock/atom.hpp"
+#include "penstock/detail/pages.hpp"
 
 namespace penstock::detail {
 
@@ -141,7 +142,7 @@ public:
         }
         // relaxed: a count, read as a hint and by tests at rest; it orders nothing.
         bytes_.fetch_sub(static_cast<std::int64_t>(block->bytes), std::memory_order_relaxed);
-        ::operator delete(static_cast<void*>(block));
+        give_memory(block);
     }
 
     // Takes over blocks that no thread can reach any more from now on. The caller follows no pointer that it
@@ -203,7 +204,7 @@ private:
                 while (Block* block = record->shelf[s]) {
                     record->shelf[s] = block->next;
                     all.bytes_.fetch_sub(static_cast<std::int64_t>(block->bytes), std::memory_order_relaxed);
-                    ::operator delete(static_cast<void*>(block));
+                    give_memory(block);
                 }
                 record->shelved[s] = 0;
             }
@@ -248,9 +249,15 @@ private:
 
     [[nodiscard, gnu::noinline]] void* take_memory(std::size_t bytes) {
         if (bytes > 0xFFFFFFFF) throw std::bad_alloc();  // Block counts in 32 bits; no block comes near
-        void* memory = ::operator new(bytes);
+        void* memory = bytes < kLarge ? ::operator new(bytes) : allocate_pages(bytes, alignof(std::max_align_t));
         bytes_.fetch_add(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);  // as in discard()
         return memory;
+    }
+
+    static void give_memory(Block* block) noexcept {
+        const std::size_t bytes = block->bytes;
+        void* const memory = block;
+        bytes < kLarge ? ::operator delete(memory) : free_pages(memory, bytes, alignof(std::max_align_t));
     }
 
     // The way of sweep() when more threads read than the array holds: asks every record for every block.

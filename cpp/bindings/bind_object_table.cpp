@@ -1,0 +1,61 @@
+#include "object_table.hpp"
+
+#include <string>
+
+namespace penstock::bindings {
+namespace {
+
+std::size_t checked(const ObjectTable& table, py::ssize_t i) {
+  const auto size = static_cast<py::ssize_t>(table.size());
+  if (i < 0) i += size;
+  if (i < 0 || i >= size) throw py::index_error("the table has " + std::to_string(size) + " entries");
+  return static_cast<std::size_t>(i);
+}
+
+py::list slice(const ObjectTable& table, const py::slice& which) {
+  std::size_t start = 0, stop = 0, step = 0, count = 0;
+  if (!which.compute(table.size(), &start, &stop, &step, &count)) throw py::error_already_set();
+  py::list out(count);
+  for (std::size_t k = 0; k < count; ++k, start += step) {
+    PyList_SET_ITEM(out.ptr(), static_cast<py::ssize_t>(k), Py_NewRef(table[start]));
+  }
+  return out;
+}
+
+void extend(ObjectTable& table, const py::iterable& objects) {
+  for (const py::handle object : objects) table.append(object.ptr());
+}
+
+/// pybind11's types are unknown to the garbage collector unless they say what they hold, and a table holds whatever
+/// users give to tasks, which may well hold the runtime.
+void make_collectable(PyHeapTypeObject* heap_type) {
+  PyTypeObject& type = heap_type->ht_type;
+  type.tp_flags |= Py_TPFLAGS_HAVE_GC;
+  type.tp_traverse = [](PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!py::detail::is_holder_constructed(self)) return 0;
+    return py::cast<const ObjectTable&>(py::handle(self)).traverse(visit, arg);
+  };
+  type.tp_clear = [](PyObject* self) {
+    if (py::detail::is_holder_constructed(self)) py::cast<ObjectTable&>(py::handle(self)).truncate(0);
+    return 0;
+  };
+}
+
+}  // namespace
+
+void bind_object_table(py::module_& m) {
+  py::class_<ObjectTable, std::shared_ptr<ObjectTable>>(m, "ObjectTable", py::custom_type_setup(&make_collectable))
+      .def(py::init<>())
+      .def("__len__", &ObjectTable::size)
+      .def("__iter__", [](const py::object& self) { return py::reinterpret_steal<py::object>(PySeqIter_New(self.ptr())); })
+      .def("__getitem__", [](const ObjectTable& t, py::ssize_t i) { return py::reinterpret_borrow<py::object>(t[checked(t, i)]); }, py::arg("index"))
+      .def("__getitem__", &slice, py::arg("index"))
+      .def("__setitem__", [](ObjectTable& t, py::ssize_t i, const py::object& value) { t.set(checked(t, i), Py_NewRef(value.ptr())); }, py::arg("index"), py::arg("value"))
+      .def("append", [](ObjectTable& t, const py::object& value) { t.append(value.ptr()); }, py::arg("value"))
+      .def("fill", [](ObjectTable& t, const py::object& value, std::size_t count) { t.fill(value.ptr(), count); }, py::arg("value"), py::arg("count"))
+      .def("extend", &extend, py::arg("values"))
+      .def("truncate", &ObjectTable::truncate, py::arg("size"));
+}
+
+}  // namespace penstock::bindings

@@ -1,0 +1,114 @@
+// ObjectTable: one Python object for each task id, in pages. A page whose entries are all one object holds that object
+// once; so a batch of a million tasks of one function costs a pointer for each thousand of them, to store, to free,
+// and to walk for the garbage collector.
+//
+// Guarded by the GIL. Entries never move between ids; a page gets entries of its own when one of them differs.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "binding.hpp"
+
+namespace penstock::bindings {
+
+class ObjectTable {
+ public:
+  static constexpr std::size_t kPageBits = 10;
+  static constexpr std::size_t kPage = std::size_t{1} << kPageBits;
+
+  ObjectTable() = default;
+  ObjectTable(const ObjectTable&) = delete;
+  ObjectTable& operator=(const ObjectTable&) = delete;
+  ~ObjectTable() { truncate(0); }
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  /// The entry, borrowed. Precondition: i < size().
+  [[nodiscard]] PyObject* operator[](std::size_t i) const noexcept {
+    const Page& page = pages_[i >> kPageBits];
+    return page.own ? (*page.own)[i & (kPage - 1)] : page.shared;
+  }
+
+  /// Takes over the reference to `object`. Precondition: i < size().
+  void set(std::size_t i, PyObject* object) {
+    PyObject*& slot = own_entries(i >> kPageBits)[i & (kPage - 1)];
+    PyObject* const before = std::exchange(slot, object);
+    Py_DECREF(before);  // last: it may run any code
+  }
+
+  /// Appends an object `count` times.
+  void fill(PyObject* object, std::size_t count) {
+    while (count > 0) {
+      const std::size_t at = size_ & (kPage - 1), here = std::min(count, kPage - at);
+      if (at == 0) pages_.push_back({Py_NewRef(object), nullptr});
+      Page& page = pages_.back();
+      if (page.own || page.shared != object) {
+        Entries& entries = own_entries(pages_.size() - 1);
+        for (std::size_t k = at; k < at + here; ++k) entries[k] = Py_NewRef(object);
+      }
+      size_ += here;
+      count -= here;
+    }
+  }
+  void append(PyObject* object) { fill(object, 1); }
+
+  /// Drops the entries from `size` on.
+  void truncate(std::size_t size) {
+    while (size_ > size) {
+      Page& page = pages_.back();
+      const std::size_t first = (pages_.size() - 1) << kPageBits;
+      PyObject* dropped = nullptr;
+      if (page.own) {
+        dropped = (*page.own)[--size_ - first];
+      } else {
+        size_ = std::max(size, first);
+        if (size_ == first) dropped = page.shared;
+      }
+      if (size_ == first) pages_.pop_back();
+      Py_XDECREF(dropped);  // last, as in set()
+    }
+  }
+
+  /// For the garbage collector: each reference that the table holds, once.
+  int traverse(visitproc visit, void* arg) const {
+    for (std::size_t p = 0; p < pages_.size(); ++p) {
+      const Page& page = pages_[p];
+      if (!page.own) {
+        Py_VISIT(page.shared);
+        continue;
+      }
+      const std::size_t used = std::min(kPage, size_ - (p << kPageBits));
+      for (std::size_t k = 0; k < used; ++k) Py_VISIT((*page.own)[k]);
+    }
+    return 0;
+  }
+
+ private:
+  using Entries = std::array<PyObject*, kPage>;  // valid below size()
+  struct Page {
+    PyObject* shared;  // one reference for all entries, or null
+    std::unique_ptr<Entries> own;
+  };
+
+  Entries& own_entries(std::size_t p) {
+    Page& page = pages_[p];
+    if (!page.own) {
+      page.own.reset(new Entries);  // NOLINT: not zeroed on purpose
+      const std::size_t used = std::min(kPage, size_ - (p << kPageBits));
+      for (std::size_t k = 0; k < used; ++k) (*page.own)[k] = Py_NewRef(page.shared);
+      PyObject* const shared = std::exchange(page.shared, nullptr);
+      Py_DECREF(shared);  // the entries hold it, or its caller does
+    }
+    return *page.own;
+  }
+
+  std::vector<Page> pages_;
+  std::size_t size_ = 0;
+};
+
+}  // namespace penstock::bindings

@@ -1,0 +1,120 @@
+#include "penstock/detail/pages.hpp"
+
+#include <array>
+#include <bit>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#if defined(__linux__) || defined(__APPLE__)
+#include <sys/mman.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define PENSTOCK_KEEPS_PAGES 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define PENSTOCK_KEEPS_PAGES 0
+#endif
+#endif
+#ifndef PENSTOCK_KEEPS_PAGES
+#define PENSTOCK_KEEPS_PAGES 1
+#endif
+
+namespace penstock::detail {
+namespace {
+
+// Blocks come in powers of two, so that one table's leavings fit another.
+std::size_t rounded(std::size_t bytes) noexcept { return std::bit_ceil(bytes); }
+
+std::align_val_t alignment_of(std::size_t rounded_bytes) noexcept {
+  return std::align_val_t{rounded_bytes >= kHugePage ? kHugePage : 4096};
+}
+
+class Shelves {
+ public:
+  void* take(std::size_t bytes) noexcept {
+    const std::scoped_lock lock(mutex_);
+    Free*& first = shelf(bytes);
+    if (first == nullptr) return nullptr;
+    kept_ -= bytes;
+    Free* const block = first;
+    first = block->next;
+    return block;
+  }
+  bool put(void* memory, std::size_t bytes) noexcept {
+    const std::scoped_lock lock(mutex_);
+    if (kept_ + bytes > most_) return false;
+    kept_ += bytes;
+    Free*& first = shelf(bytes);
+    first = new (memory) Free{first};
+    return true;
+  }
+  std::size_t keep(std::size_t most) noexcept {
+    const std::scoped_lock lock(mutex_);
+    const std::size_t before = std::exchange(most_, most);
+    for (std::size_t bits = shelves_.size(); bits-- > 0 && kept_ > most_;) {
+      const std::size_t bytes = std::size_t{1} << bits;
+      while (kept_ > most_ && shelves_[bits] != nullptr) {
+        Free* const block = std::exchange(shelves_[bits], shelves_[bits]->next);
+        kept_ -= bytes;
+        ::operator delete(static_cast<void*>(block), alignment_of(bytes));
+      }
+    }
+    return before;
+  }
+  std::size_t kept() noexcept {
+    const std::scoped_lock lock(mutex_);
+    return kept_;
+  }
+
+ private:
+  struct Free {
+    Free* next;
+  };
+  Free*& shelf(std::size_t bytes) noexcept { return shelves_[static_cast<std::size_t>(std::countr_zero(bytes))]; }
+
+  std::mutex mutex_;
+  std::size_t kept_ = 0, most_ = std::size_t{128} << 20;
+  std::array<Free*, 64> shelves_{};
+};
+
+Shelves& shelves() {
+  static Shelves* const all = new Shelves;  // never destroyed: a thread may outlive static objects
+  return *all;
+}
+
+}  // namespace
+
+void* allocate_pages(std::size_t bytes, std::size_t alignment) {
+  if (bytes < kLarge) return ::operator new(bytes, std::align_val_t{alignment});
+  const std::size_t size = rounded(bytes);
+  if (PENSTOCK_KEEPS_PAGES != 0) {
+    if (void* const block = shelves().take(size)) return block;
+  }
+  void* const block = ::operator new(size, alignment_of(size));
+#if defined(MADV_HUGEPAGE)
+  // A wish: a refusal changes nothing. Not for a single huge page, of which a small run would use little.
+  if (size > kHugePage) madvise(block, size, MADV_HUGEPAGE);
+#endif
+  return block;
+}
+
+void free_pages(void* block, std::size_t bytes, std::size_t alignment) noexcept {
+  if (bytes < kLarge) return ::operator delete(block, std::align_val_t{alignment});
+  const std::size_t size = rounded(bytes);
+#if defined(MADV_FREE)
+  // All but the first page, which holds the link of the shelf. What was there is not needed any more; pages that the
+  // system has not taken by the next use are written to without a fault.
+  constexpr std::size_t kPage = 4096;
+  if (PENSTOCK_KEEPS_PAGES != 0 && size > kPage) madvise(static_cast<char*>(block) + kPage, size - kPage, MADV_FREE);
+#endif
+  if (PENSTOCK_KEEPS_PAGES != 0 && shelves().put(block, size)) return;
+  ::operator delete(block, alignment_of(size));
+}
+
+std::size_t kept_pages() noexcept { return shelves().kept(); }
+
+std::size_t keep_pages(std::size_t most) noexcept { return shelves().keep(most); }
+
+}  // namespace penstock::detail

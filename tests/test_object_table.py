@@ -1,0 +1,109 @@
+"""The table of Python objects by task id: a list that stores a thousand equal neighbours once."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock._core import ObjectTable
+
+
+class Thing:
+    pass
+
+
+THINGS = [Thing() for _ in range(3)]
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("fill"), st.integers(0, 2), st.integers(0, 2500)),
+        st.tuples(st.just("append"), st.integers(0, 2)),
+        st.tuples(st.just("extend"), st.lists(st.integers(0, 2), max_size=5)),
+        st.tuples(st.just("set"), st.integers(0, 10**6), st.integers(0, 2)),
+        st.tuples(st.just("truncate"), st.integers(0, 10**6)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_the_table_holds_what_a_list_would_and_gives_every_reference_back(steps: list[Any]) -> None:
+    before = [sys.getrefcount(thing) for thing in THINGS]
+    table, model = ObjectTable(), []
+    for name, *given_values in steps:
+        if name == "fill":
+            table.fill(THINGS[given_values[0]], given_values[1])
+            model += [given_values[0]] * given_values[1]
+        elif name == "append":
+            table.append(THINGS[given_values[0]])
+            model.append(given_values[0])
+        elif name == "extend":
+            table.extend([THINGS[k] for k in given_values[0]])
+            model += given_values[0]
+        elif name == "set" and model:
+            at = given_values[0] % len(model)
+            table[at] = THINGS[given_values[1]]
+            model[at] = given_values[1]
+        elif name == "truncate":
+            size = given_values[0] % (len(model) + 1)
+            table.truncate(size)
+            del model[size:]
+    assert len(table) == len(model)
+    assert all(found is THINGS[k] for found, k in zip(table[:], model, strict=True))
+    assert all(found is THINGS[k] for found, k in zip(table, model, strict=True))
+    del table
+    found = None  # the loop variables of the generators above are gone with them
+    assert found is None
+    assert [sys.getrefcount(thing) for thing in THINGS] == before
+
+
+def test_a_thousand_equal_neighbours_hold_one_reference() -> None:
+    thing = Thing()
+    before = sys.getrefcount(thing)
+    table = ObjectTable()
+    table.fill(thing, 1_000_000)
+    assert sys.getrefcount(thing) - before <= 1_000
+    table[500_000] = None
+    assert table[500_000] is None
+    assert table[499_999] is thing
+    assert table[-1] is thing
+    assert sys.getrefcount(thing) - before <= 1_000 + 1_024
+
+
+def test_an_index_outside_is_an_index_error() -> None:
+    table = ObjectTable()
+    table.append(1)
+    for at in (1, -2):
+        with pytest.raises(IndexError, match="the table has 1 entries"):
+            table[at]
+        with pytest.raises(IndexError, match="the table has 1 entries"):
+            table[at] = 2
+    assert table[:] == [1]
+
+
+def test_slices_are_lists_as_of_a_list() -> None:
+    table, model = ObjectTable(), list(range(3000))
+    table.extend(model)
+    for which in (slice(None), slice(1000, 1030), slice(-5, None), slice(2999, 2, -700), slice(5, 5)):
+        assert table[which] == model[which]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_cycle_through_the_table_is_garbage(own: bool) -> None:
+    table = ObjectTable()
+    thing = Thing()
+    thing.table = table  # type: ignore[attr-defined]
+    table.fill(thing, 3000)
+    if own:
+        table[1500] = None
+    gone = weakref.ref(thing)
+    del table, thing
+    gc.collect()
+    assert gone() is None
