@@ -30,10 +30,14 @@ void bind_crew(py::module_& m) {
         const std::uint32_t end = i.indptr.at(k + 1);
         return std::vector<std::uint32_t>(i.indices.begin() + i.indptr[k], i.indices.begin() + end);
       }, py::arg("task"));
+  py::class_<Watch, std::shared_ptr<Watch>>(m, "Watch")
+      .def(py::init<>())
+      .def("add", &Watch::add, py::arg("task"))
+      .def("remove", &Watch::remove, py::arg("task"));
   py::class_<Crew>(m, "Crew")
-      .def(py::init<std::shared_ptr<Door>, Crew::Table, Crew::Table, Crew::Table, py::dict, py::object, py::object, std::size_t>(),
+      .def(py::init<std::shared_ptr<Door>, Crew::Table, Crew::Table, Crew::Table, std::shared_ptr<Watch>, py::object, py::object, std::size_t>(),
            py::arg("scheduler"), py::kw_only(), py::arg("functions"), py::arg("arguments"), py::arg("results"),
-           py::arg("watched"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
+           py::arg("watch"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
       .def("work", &Crew::work, py::arg("worker"))
       .def("stop", &Crew::stop);
   m.def("current_task", [] { return current().task; });

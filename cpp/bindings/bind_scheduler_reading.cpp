@@ -43,9 +43,10 @@ void bind_scheduler_reading(DoorClass& c) {
      for (; first < last; ++first) n += static_cast<int>(d.core().state(TaskId{first})) == state ? 1 : 0;
      return n;
    }, py::arg("first"), py::arg("last"), py::arg("state"));
-  c.def("first_unfinished", [](Door& d, std::uint32_t first, std::uint32_t last) {
-     while (first < last && is_final(d.core().state(TaskId{first}))) ++first;
-     return first;
+  // One more than the last task of the range that has not ended; `first` when all have.
+  c.def("unfinished_up_to", [](Door& d, std::uint32_t first, std::uint32_t last) {
+     while (last > first && is_final(d.core().state(TaskId{last - 1}))) --last;
+     return last;
    }, py::arg("first"), py::arg("last"));
   c.def("check", [](Door& d) { d.core().check(); });
   c.def("__len__", [](Door& d) { return d.core().size(); });

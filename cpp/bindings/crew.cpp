@@ -36,10 +36,10 @@ Current& current() {
   return now;
 }
 
-Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, py::dict watched,
+Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, std::shared_ptr<Watch> watch,
            py::object deferred, py::object hooks, std::size_t most_workers)
     : door_(std::move(door)), functions_(std::move(functions)), arguments_(std::move(arguments)),
-      results_(std::move(results)), watched_(std::move(watched)), deferred_(std::move(deferred)),
+      results_(std::move(results)), watch_(std::move(watch)), deferred_(std::move(deferred)),
       hooks_(std::move(hooks)),
       inputs_type_(reinterpret_cast<PyTypeObject*>(py::type::of<Inputs>().ptr())) {
   for (std::size_t w = 0; w < most_workers; ++w) hands_.push_back(std::make_unique<Hand>());
@@ -51,59 +51,86 @@ void Crew::stop() {
 }
 
 void Crew::work(std::uint32_t worker) {
+  PyThreadState* state = PyEval_SaveThread();
+  try {
+    work_without_gil(worker, state);
+  } catch (...) {
+    interpreter_call([&] { PyEval_RestoreThread(state); });
+    throw;
+  }
+  interpreter_call([&] { PyEval_RestoreThread(state); });
+}
+
+void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
   Hand& hand = *hands_.at(worker);
+  TaskClock clock;
   std::vector<Report> reports;
   reports.reserve(kMostAtOnce);
   Instant help_ns = kHelpNs;
+  bool left_alone = false;  // another's hand has had its help_ns
   Instant task_ns = kBatchNs;  // what a task of this worker takes, to the next power of two or so
   while (!stopped_.load(std::memory_order_seq_cst)) {
     const std::uint64_t epoch = door_->workers.epoch();
     const std::size_t most = static_cast<std::size_t>(std::clamp<Instant>(kBatchNs / std::max<Instant>(task_ns, 1), 1, kMostAtOnce));
-    const Instant begun = clock_now();
-    const std::size_t n = door_->take(Lane::threads, worker, {hand.starts.data(), most}, begun);
+    const Instant taken = clock_now();
+    const std::size_t n = door_->take(Lane::threads, worker, {hand.starts.data(), most}, taken);
     if (n == 0) {
-      if (steal(worker)) continue;
-      // Timers are the control thread's: it wakes a worker when one makes something ready.
       const bool cards = others_have_cards(worker);
-      const Instant until = cards ? begun + help_ns : kNever;
+      if (cards && left_alone) {
+        turnstile_.enter(state);
+        const bool helped = steal(worker);
+        state = turnstile_.leave();
+        if (helped) continue;
+      }
+      // Timers are the control thread's: it wakes a worker when one makes something ready.
+      const Instant until = cards ? taken + help_ns : kNever;
       help_ns = cards ? std::min(2 * help_ns, kMostHelpNs) : kHelpNs;
-      without_gil([&] { door_->workers.wait(epoch, until); });
+      door_->workers.wait(epoch, until);
+      left_alone = cards && clock_now() >= until;
       continue;
     }
     help_ns = kHelpNs;
+    left_alone = false;
     hand.next.store(0, std::memory_order_seq_cst);
     hand.end.store(n, std::memory_order_seq_cst);
+    turnstile_.enter(state);
+    const Instant begun = clock.begin();
+    Instant finished = begun;  // one reading ends a task and begins the next
     std::size_t done = 0;
-    Instant clock = clock_now();  // one reading ends a task and begins the next
     for (;;) {
       const std::size_t k = hand.next.fetch_add(1, std::memory_order_seq_cst);
       if (k >= n) break;
       Report one{};
-      const Start start = hand.starts[k];
-      if (run_one(start, worker, n == 1, clock, one)) reports.push_back(one);
+      if (run_one(hand.starts[k], worker, n == 1, clock, finished, one)) reports.push_back(one);
       ++done;
       // A long task: say what is finished before going on, or its dependants would wait for the whole hand.
-      if (!reports.empty() && reports.back().finished - begun > kBatchNs) report(reports);
+      if (finished - begun > kBatchNs && !reports.empty() && k + 1 < n) settle(report(reports));
     }
     hand.end.store(0, std::memory_order_seq_cst);
-    report(reports);
-    const Instant each = (clock - begun) / static_cast<Instant>(std::max<std::size_t>(done, 1));
+    state = turnstile_.leave();
+    if (const std::vector<std::uint32_t> ended = report(reports); !ended.empty()) {
+      turnstile_.enter(state);
+      settle(ended);
+      state = turnstile_.leave();
+    }
+    const Instant each = (finished - begun) / static_cast<Instant>(std::max<std::size_t>(done, 1));
     // Grow the batch by at most 4 at a time, so that one quick task does not fill the hand behind it; shrink at once.
     task_ns = std::max(each, task_ns / 4);
   }
 }
 
 /// True: `report` is to be sent. False: it failed or stands for further work, and a hook has dealt with it.
-bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, Instant& clock, Report& report) {
+bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskClock& clock, Instant& time,
+                   Report& report) {
   const auto id = static_cast<py::ssize_t>(index(start.task));
-  const Instant started = clock;
+  const Instant started = time;
   const Instant cpu_before = measure ? thread_cpu_ns() : 0;
   py::object value;
   {
     const Entered entered(start);
     value = call(start);
   }
-  const Instant finished = clock = clock_now();
+  const Instant finished = time = clock.now();
   if (measure && finished - started >= kMeasureNs) {
     Event used{};
     used.time = finished;
@@ -189,18 +216,17 @@ bool Crew::stands_for_work(PyObject* value) const {
   return false;
 }
 
-void Crew::report(std::vector<Report>& reports) {
-  if (reports.empty()) return;
-  door_->finish(reports, clock_now());
-  if (PyDict_GET_SIZE(watched_.ptr()) > 0) {
-    py::list ids;
-    for (const Report& r : reports) {
-      const py::int_ id(index(r.task));
-      if (PyDict_Contains(watched_.ptr(), id.ptr()) == 1) ids.append(id);
-    }
-    if (!ids.empty()) interpreter_call([&] { hooks_.attr("settled")(ids); });
-  }
+/// Sends what has finished, with or without the GIL. Returns which of the tasks somebody waits for.
+std::vector<std::uint32_t> Crew::report(std::vector<Report>& reports) {
+  if (reports.empty()) return {};
+  door_->finish(reports, reports.back().finished);
+  std::vector<std::uint32_t> ended = watch_->ended(door_->core(), reports);
   reports.clear();
+  return ended;
+}
+
+void Crew::settle(const std::vector<std::uint32_t>& ended) {
+  if (!ended.empty()) interpreter_call([&] { hooks_.attr("settled")(py::cast(ended)); });
 }
 
 bool Crew::others_have_cards(std::uint32_t worker) const {
@@ -225,9 +251,10 @@ bool Crew::steal(std::uint32_t thief) {
     hand.next.fetch_add(1, std::memory_order_seq_cst);
     std::vector<Report> reports;
     Report one{};
-    Instant clock = clock_now();
-    if (run_one(*mine, thief, true, clock, one)) reports.push_back(one);
-    report(reports);
+    TaskClock clock;
+    Instant time = clock.begin();
+    if (run_one(*mine, thief, true, clock, time, one)) reports.push_back(one);
+    settle(report(reports));
     return true;
   }
   return false;

@@ -6,9 +6,9 @@
 // its hand, and an idle worker may move a task from there to itself (Scheduler::split), so that a long task does
 // not keep short ones waiting behind it.
 //
-// The GIL. Tables hold Python objects and are touched with the GIL held only. Taking and reporting keep the GIL: they
-// are some hundred nanoseconds a task, and the scheduler's mutex is never held by a thread that waits for the GIL.
-// Sleeping gives it up.
+// The GIL. Tables hold Python objects and are touched with the GIL held only; a worker has it while it runs the tasks in
+// its hand, and takes, reports and sleeps without. So while one worker runs Python, the other does the core's part,
+// which takes about as long for tiny tasks. Nothing that the core locks is held by a thread that waits for the GIL.
 #pragma once
 
 #include <array>
@@ -19,10 +19,13 @@
 #include "binding.hpp"
 #include "door.hpp"
 #include "object_table.hpp"
+#include "task_clock.hpp"
+#include "turnstile.hpp"
+#include "watch.hpp"
 
 namespace penstock::bindings {
 
-inline constexpr std::size_t kMostAtOnce = 256;
+inline constexpr std::size_t kMostAtOnce = 1024;
 inline constexpr Instant kBatchNs = 200'000;
 
 /// The positional arguments of a batch's tasks are the results of their predecessors, in order.
@@ -39,7 +42,7 @@ class Crew {
   /// `functions`, `arguments`, `results`: by task id. An arguments entry is None, a tuple, an Inputs, or
   /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type of result that stands for
   /// further work. `hooks` has bind, failed, deferred, settled.
-  Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, py::dict watched,
+  Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, std::shared_ptr<Watch> watch,
        py::object deferred, py::object hooks, std::size_t most_workers);
 
   void work(std::uint32_t worker);  // runs on a Python thread until `stop`
@@ -51,20 +54,23 @@ class Crew {
     std::atomic<std::size_t> next{0}, end{0};
   };
 
-  bool run_one(const Start& start, std::uint32_t worker, bool measure, Instant& clock, Report& report);
+  void work_without_gil(std::uint32_t worker, PyThreadState*& state);
+  bool run_one(const Start& start, std::uint32_t worker, bool measure, TaskClock& clock, Instant& time, Report& report);
   py::object call(const Start& start);
   py::object call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task);
   bool stands_for_work(PyObject* value) const;
   bool steal(std::uint32_t thief);
   bool others_have_cards(std::uint32_t worker) const;
-  void report(std::vector<Report>& reports);
+  std::vector<std::uint32_t> report(std::vector<Report>& reports);
+  void settle(const std::vector<std::uint32_t>& ended);
 
   std::shared_ptr<Door> door_;
   Table functions_, arguments_, results_;
-  py::dict watched_;
+  std::shared_ptr<Watch> watch_;
   py::object deferred_, hooks_;
   PyTypeObject* inputs_type_;
   std::vector<std::unique_ptr<Hand>> hands_;
+  Turnstile turnstile_;
   std::atomic<bool> stopped_{false};
 };
 

@@ -150,12 +150,36 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
   records_.grow(first + n);
   tickets_.reserve(static_cast<std::uint32_t>(first + n));
   const ShapeId free_shape = batch.shape.empty() ? shape_locked(Demand{}, Lane::threads, false, false) : ShapeId{};
+  const bool plain = batch.shape.size() <= 1 && batch.expected.empty() && batch.deadline.empty() &&
+                     batch.timeout.empty() && batch.tolerant.empty();
+  plain ? enrol_plain(first, batch, at_or(batch.shape, 0, free_shape), now) : enrol_each(first, batch, free_shape, now);
+  if (uses_levels(policy_.load(std::memory_order_seq_cst)->policy)) level(first, batch);
+
+  unfinished_.fetch_add(n, std::memory_order_seq_cst);
+  count_.store(first + n, std::memory_order_seq_cst);
+  log(EventKind::submitted, now, TaskId{static_cast<std::uint32_t>(first)}, 0, 0, static_cast<std::int64_t>(n), Cause::none, State::waiting);
+}
+
+/// A batch of one shape and with nothing special: the records are new, so what is zero is there already.
+void Scheduler::enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now) {
+  static_assert(word::pack(0, Cause::none, State::waiting) == 0);
+  const std::uint64_t origin = Record::origin_of(shape, now - epoch_);
+  std::size_t k = 0;
+  records_.for_runs(first, batch.count, [&](Record* run, std::size_t count) {
+    // relaxed: published by the store of count_ in enrol().
+    for (std::size_t i = 0; i < count; ++i, ++k) {
+      run[i].priority.store(at_or(batch.priority, k, 0.0), std::memory_order_relaxed);
+      run[i].origin = origin;
+    }
+  });
+}
+
+void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now) {
   ShapeId last_given{UINT32_MAX}, last_used{};
   bool last_deadline = false, last_timeout = false;
-  for (std::size_t k = 0; k < n; ++k) {
+  for (std::size_t k = 0; k < batch.count; ++k) {
     Record& r = records_[first + k];
-    r.word.store(word::pack(0, Cause::none, State::waiting), std::memory_order_relaxed);  // published by grow below
-    r.priority.store(at_or(batch.priority, k, 0.0), std::memory_order_relaxed);
+    r.priority.store(at_or(batch.priority, k, 0.0), std::memory_order_relaxed);  // published as above
     const Instant expected = at_or(batch.expected, k, Instant{0});
     const Instant deadline = at_or(batch.deadline, k, kNever);
     const Instant timeout = at_or(batch.timeout, k, Instant{0});
@@ -178,16 +202,11 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
       x.deadline = deadline;
       x.timeout = timeout;
       x.tolerant = tolerant;
-      if (tolerant) {
-        if (!batch.indptr.empty()) x.predecessors = static_cast<std::uint32_t>(batch.indptr[k + 1] - batch.indptr[k]);
+      if (tolerant && !batch.indptr.empty()) {
+        x.predecessors = static_cast<std::uint32_t>(batch.indptr[k + 1] - batch.indptr[k]);
       }
     }
   }
-  if (uses_levels(policy_.load(std::memory_order_seq_cst)->policy)) level(first, batch);
-
-  unfinished_.fetch_add(n, std::memory_order_seq_cst);
-  count_.store(first + n, std::memory_order_seq_cst);
-  log(EventKind::submitted, now, TaskId{static_cast<std::uint32_t>(first)}, 0, 0, static_cast<std::int64_t>(n), Cause::none, State::waiting);
 }
 
 void Scheduler::level(std::size_t first, const Submission& batch) {
@@ -342,12 +361,24 @@ void Scheduler::admit(std::span<const TaskId> ready, Instant now, std::vector<Ta
     entries_.clear();
     events_.clear();
   };
+  // Tasks of one submission that differ in nothing that a rank is made of have the same one.
+  const bool by_task = uses_levels(policy->policy);
+  std::uint64_t origin = UINT64_MAX;
+  double priority = 0.0;
+  Rank rank{};
   for (const TaskId task : ready) {
     Record& r = record(task);
-    if (ended_without_result(word::state(r.word.load(std::memory_order_seq_cst)))) continue;
+    if (word::state(r.word.load(std::memory_order_relaxed)) != State::waiting) continue;  // it has lost a predecessor
     if (r.extra != 0 && extras_[r.extra].tolerant && judge_tolerant(task, now, settled)) continue;
-    if (!mark_ready(task)) continue;
-    const Rank rank = rank_of(*policy, r, r.priority.load(std::memory_order_relaxed));
+    // A store is enough: a waiting task without unmet predecessors is changed under the mutex only. release, as the
+    // exchange in move(): who takes it sees what was written about it.
+    r.word.store(word::pack(0, Cause::none, State::ready), std::memory_order_release);
+    const double its_priority = r.priority.load(std::memory_order_relaxed);
+    if (by_task || r.origin != origin || its_priority != priority) {
+      rank = rank_of(*policy, r, its_priority);
+      origin = r.origin;
+      priority = its_priority;
+    }
     if (r.shape() != shape) {
       flush();
       shape = r.shape();

@@ -155,7 +155,9 @@ class Scheduler:
     def capacity(self, resource: int) -> int: ...
     def successors(self, task: int) -> list[int]: ...
     def count_state(self, first: int, last: int, state: int) -> int: ...
-    def first_unfinished(self, first: int, last: int) -> int: ...
+    def unfinished_up_to(self, first: int, last: int) -> int:
+        """One more than the last task of the range that has not ended; `first` when all have."""
+
     def check(self) -> None:
         """Raise RuntimeError naming the broken invariant; for tests, at rest."""
 
@@ -176,6 +178,13 @@ class Inputs:
 
     def __init__(self, first: int, indptr: _Column, indices: _Column) -> None: ...
     def of(self, task: int) -> list[int]: ...
+
+class Watch:
+    """The tasks whose end somebody waits for."""
+
+    def __init__(self) -> None: ...
+    def add(self, task: int) -> None: ...
+    def remove(self, task: int) -> None: ...
 
 class ObjectTable(Generic[_T]):
     """One object for each task id; a thousand equal neighbours cost one pointer."""
@@ -203,7 +212,7 @@ class Crew:
         functions: ObjectTable[Any],
         arguments: ObjectTable[Any],
         results: ObjectTable[Any],
-        watched: dict[int, Any],
+        watch: Watch,
         deferred: type,
         hooks: object,
         most_workers: int,

@@ -44,7 +44,8 @@ class Bookkeeping:
         self.errors: dict[int, BaseException] = {}  # of the latest failed attempt
         self.failures: dict[int, int] = {}  # failed attempts so far
         self.fell_back: set[int] = set()
-        self.watched: dict[int, Waiter] = {}
+        self.watch = _core.Watch()
+        self._waiters: dict[int, list[Waiter]] = {}
         self.usage: dict[int, Usage] = {}
         self.gathered: dict[int, int] = {}  # starts that only put together what returned calls gave
         self._children: dict[int, list[int]] = {}  # what a task that returned calls has waited for since
@@ -184,6 +185,33 @@ class Bookkeeping:
         return ", ".join(names) or "a task that it needs"
 
     # -------------------------------------------------------------------------------------------- while it runs
+
+    def await_end(self, task: int, waiter: Waiter) -> None:
+        """Let `waiter` hear when a task ends.
+
+        A task may end at any time, so the caller looks at its state after this, and settles it when it has ended.
+        """
+        self._waiters.setdefault(task, []).append(waiter)
+        self.watch.add(task)
+
+    def waiters(self, task: int) -> Sequence[Waiter]:
+        """Return who waits for a task's end."""
+        return self._waiters.get(task, ())
+
+    def settled(self, tasks: Iterable[int]) -> None:
+        """Tell those who wait for these tasks that they have ended."""
+        if not self._waiters:
+            return
+        for task in tasks:
+            for waiter in self._waiters.pop(task, ()):
+                waiter.settle()
+            self.watch.remove(task)
+
+    def give_up_waiting(self, task: int, waiter: Waiter) -> None:
+        """Forget a waiter that has not heard yet."""
+        waiters = self._waiters.get(task, [])
+        if waiter in waiters:
+            waiters.remove(waiter)
 
     def fall_back(self, task: int) -> None:
         """Let the task's next attempt be its fallback, with the same arguments."""

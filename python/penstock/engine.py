@@ -69,7 +69,7 @@ class Engine(Bookkeeping):
             functions=self.functions,
             arguments=self.arguments,
             results=self.results,
-            watched=self.watched,
+            watch=self.watch,
             deferred=Call,
             hooks=self,
             most_workers=self._most_workers,
@@ -298,8 +298,7 @@ class Engine(Bookkeeping):
                     if self.scheduler.attempt(report.task) == report.attempt:
                         self.results[report.task] = report.value
                 self.scheduler.finish(*key, lease, report.started_ns, report.finished_ns)
-                if report.task in self.watched:
-                    self.settled([report.task])
+                self.settled([report.task])
         except BaseException as error:  # noqa: BLE001  a bug of ours must end the run, not the executor's thread
             self.broken(error)
 
@@ -363,13 +362,6 @@ class Engine(Bookkeeping):
         if fresh:
             self.submit_calls(fresh)
         return [self.ids[call] for call in wanted]
-
-    def settled(self, tasks: Iterable[int]) -> None:
-        """Tell those who wait for these tasks that they have ended."""
-        for task in tasks:
-            waiter = self.watched.pop(task, None)
-            if waiter is not None:
-                waiter.settle()
 
     def _attempt_failed(
         self,

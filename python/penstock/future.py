@@ -32,11 +32,11 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
     @classmethod
     def of(cls, engine: Engine, task: int) -> Future[Any]:
         """Return a future of a task of `engine`, settled at once when the task has ended."""
-        found = engine.watched.get(task)
-        if isinstance(found, Future):
-            return found
+        for found in engine.waiters(task):
+            if isinstance(found, Future):
+                return found
         future: Future[Any] = cls(engine, task)
-        engine.watched[task] = future
+        engine.await_end(task, future)
         if engine.scheduler.state(task) in _FINAL:  # ended before anyone could see that it is watched
             engine.settled([task])
         return future

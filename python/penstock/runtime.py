@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -219,25 +220,23 @@ class Batch(Sequence[Any]):
     def __init__(self, engine: Engine, ids: range) -> None:
         self._engine = engine
         self.ids = ids
-        self._ended = ids.start  # all before this one have ended
+        self._open_to = ids.stop  # from this one on, all have ended
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until all of them have ended; returns whether that came about within `timeout` seconds."""
-        engine = self._engine
-        while (task := engine.scheduler.first_unfinished(self._ended, self.ids.stop)) < self.ids.stop:
-            self._ended = task
-            bell = engine.watched.setdefault(task, _Bell())
-            if engine.scheduler.first_unfinished(task, task + 1) > task:
-                engine.settled([task])
-                continue
-            ended = threading.Event()
-            if isinstance(bell, _Bell):
-                ended = bell.event
-            else:
-                bell.add_done_callback(lambda _, ended=ended: ended.set())  # type: ignore[attr-defined]
-            if not ended.wait(timeout):
+        engine, first = self._engine, self.ids.start
+        until = None if timeout is None else time.monotonic() + timeout
+        # From the end, since most batches end there: then one wait is all it takes.
+        while (open_to := engine.scheduler.unfinished_up_to(first, self._open_to)) > first:
+            self._open_to = open_to
+            last, bell = open_to - 1, _Bell()
+            engine.await_end(last, bell)
+            if engine.scheduler.unfinished_up_to(last, open_to) == last:
+                engine.settled([last])
+            if not bell.event.wait(None if until is None else max(0.0, until - time.monotonic())):
+                engine.give_up_waiting(last, bell)
                 return False
-        self._ended = self.ids.stop
+        self._open_to = first
         return True
 
     def results(self) -> list[Any]:

@@ -204,6 +204,8 @@ class Scheduler {
 
   ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout);
   void enrol(std::size_t first, const Submission& batch, Instant now);
+  void enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now);
+  void enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now);
   void level(std::size_t first, const Submission& batch);
   void relevel();
   Rank rank_of(const PolicyState& policy, const Record& record, double priority) const;

@@ -206,7 +206,8 @@ class Timeline:
 
     def _note_starts(self, rows: Events) -> None:
         columns, task = self._columns, rows["task"]
-        np.add.at(columns["starts"], task, 1)
+        # The attempt's number, not a count of rows: an attempt that an idle worker takes over is said to start twice.
+        np.maximum.at(columns["starts"], task, rows["attempt"])
         columns["worker"][task] = rows["worker"]
         unset = columns["first_started_ns"][task] == NEVER
         # Backwards, so that of several starts in one batch the earliest is written last.

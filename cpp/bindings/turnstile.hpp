@@ -1,0 +1,39 @@
+// Turnstile: workers of one crew take turns at the GIL without going to sleep over it.
+//
+// A worker needs the GIL for some tens of microseconds, to run a batch of tiny tasks, and then works without it for
+// about as long. Who asks for a GIL that is held sleeps, and waking up takes longer than the batch of the other. So a
+// worker that sees another inside watches for a moment whether it leaves; only after that it asks.
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include "binding.hpp"
+#include "interpreter.hpp"
+#include "penstock/atom.hpp"
+
+namespace penstock::bindings {
+
+class Turnstile {
+ public:
+  /// Takes the GIL for a thread that has given it up.
+  void enter(PyThreadState* state) {
+    // relaxed, here and below: advice only; what the GIL guards, it publishes.
+    for (int k = 0; k < kLooks && inside_.load(std::memory_order_relaxed) != 0; ++k) StdAtom::relax();
+    interpreter_call([&] { PyEval_RestoreThread(state); });
+    inside_.fetch_add(1, std::memory_order_relaxed);
+  }
+  /// Gives the GIL up.
+  PyThreadState* leave() {
+    PyThreadState* const state = PyEval_SaveThread();
+    inside_.fetch_sub(1, std::memory_order_relaxed);  // after, so that who waits for this finds the GIL free
+    return state;
+  }
+
+ private:
+  static int looks() { return std::thread::hardware_concurrency() > 1 ? 1000 : 0; }
+  const int kLooks = looks();  // some 40 us
+  std::atomic<int> inside_{0};
+};
+
+}  // namespace penstock::bindings
