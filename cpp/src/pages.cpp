@@ -104,10 +104,10 @@ void free_pages(void* block, std::size_t bytes, std::size_t alignment) noexcept 
   if (bytes < kLarge) return ::operator delete(block, std::align_val_t{alignment});
   const std::size_t size = rounded(bytes);
 #if defined(MADV_FREE)
-  // All but the first page, which holds the link of the shelf. What was there is not needed any more; pages that the
-  // system has not taken by the next use are written to without a fault.
-  constexpr std::size_t kPage = 4096;
-  if (PENSTOCK_KEEPS_PAGES != 0 && size > kPage) madvise(static_cast<char*>(block) + kPage, size - kPage, MADV_FREE);
+  // All but the first page, which holds the link of the shelf; a huge one is left whole. What was there is not needed
+  // any more; pages that the system has not taken by the next use are written to without a fault.
+  const std::size_t first = size > kHugePage ? kHugePage : 4096;
+  if (PENSTOCK_KEEPS_PAGES != 0) madvise(static_cast<char*>(block) + first, size - first, MADV_FREE);
 #endif
   if (PENSTOCK_KEEPS_PAGES != 0 && shelves().put(block, size)) return;
   ::operator delete(block, alignment_of(size));
