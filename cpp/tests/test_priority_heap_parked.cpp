@@ -44,7 +44,7 @@ struct Parking {
     static inline bool parked = false;
 };
 
-struct ParkAtom {
+struct ParkAtom : StdAtom {
     template <class T>
     using atomic = HookedAtomic<T, Parking>;
     static void relax() noexcept {}

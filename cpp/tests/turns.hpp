@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "hooked_atomic.hpp"
+#include "penstock/atom.hpp"
 
 namespace penstock::test {
 
@@ -83,7 +84,7 @@ private:
     static inline thread_local std::size_t me_ = kNobody;
 };
 
-struct TurnAtom {
+struct TurnAtom : StdAtom {
     template <class T>
     using atomic = HookedAtomic<T, Turns>;
     static void relax() noexcept {}

@@ -17,7 +17,7 @@
 // itself; nothing born later. An idle thread may keep its reservation (that makes the next protect() free of
 // any fence) only while the process holds less than kLight bytes of blocks; otherwise leave() gives it up.
 // Records are never freed: there are as many as there were threads at once. There is one Reclaimer for each Atom,
-// which lives until the process ends.
+// which lives until the process ends (the Atom of a model check ends it earlier).
 //
 // Invariants, and what checks them (test_priority_heap_memory.cpp):
 //   1. A block is freed once, and only when unreachable.              AddressSanitizer on all tests
@@ -49,6 +49,24 @@ struct Block {
     std::uint32_t shelf;  // where it is kept for reuse; the number of shelves: nowhere
 };
 
+// How lazily blocks are freed. The defaults are what measured best; a model check takes ones that free at once.
+struct ReclaimLimits {
+    std::uint32_t sweep_every = 8;   // retirements of one thread
+    std::uint32_t tick_every = 8;    // retirements of one thread
+    std::uint32_t shelf_depth = 16;  // blocks of one size that a thread keeps for reuse
+    std::int64_t light = 256 * 1024; // bytes in all below which an idle thread may keep its reservation
+};
+
+// Those that the Atom brings, else the defaults.
+template <class Atom>
+[[nodiscard]] constexpr ReclaimLimits reclaim_limits() noexcept {
+    if constexpr (requires { Atom::kReclaimLimits; }) {
+        return Atom::kReclaimLimits;
+    } else {
+        return {};
+    }
+}
+
 template <class Atom = StdAtom>
 class Reclaimer {
 public:
@@ -56,7 +74,8 @@ public:
     using atomic = typename Atom::template atomic<T>;
 
     static constexpr std::array<std::size_t, 3> kShelves{512, 1024, 2048};  // bytes; the sizes kept for reuse
-    static constexpr std::int64_t kLight = 256 * 1024;
+    static constexpr ReclaimLimits kLimits = reclaim_limits<Atom>();
+    static constexpr std::int64_t kLight = kLimits.light;
 
     struct alignas(64) Record {
         atomic<std::uint64_t> era{0};  // 0: reads nothing
@@ -72,14 +91,28 @@ public:
         std::array<std::uint32_t, kShelves.size()> shelved{};
     };
 
-    [[nodiscard]] static Reclaimer& instance() {
-        static Reclaimer& one = *new Reclaimer;  // never destroyed: threads may outlive static objects
-        return one;
+    Reclaimer() = default;  // for the Atom, which makes the one of the process
+    Reclaimer(const Reclaimer&) = delete;
+    Reclaimer& operator=(const Reclaimer&) = delete;
+
+    // Frees all that is left. The product's lives as long as its process; this is for a model check, which begins each
+    // execution with a fresh one. Precondition: every thread that used it has ended.
+    ~Reclaimer() {
+        Record* record = records_.load(std::memory_order_relaxed);  // no other thread is left
+        while (record != nullptr) {
+            while (Block* const block = record->retired) {
+                record->retired = block->next;
+                ::operator delete(static_cast<void*>(block));
+            }
+            delete std::exchange(record, record->older);
+        }
     }
+
+    [[nodiscard]] static Reclaimer& instance() { return Atom::template of_process<Reclaimer>(); }
 
     // The record of the calling thread.
     [[nodiscard]] Record& mine() {
-        if (own_record != nullptr) [[likely]] return *own_record;
+        if (Record* const record = own().record) [[likely]] return *record;
         return enlist();
     }
 
@@ -188,10 +221,16 @@ public:
     [[nodiscard]] std::int64_t held_bytes() const noexcept { return bytes_.load(std::memory_order_relaxed); }
 
 private:
-    static constexpr std::uint32_t kSweepEvery = 8;
-    static constexpr std::uint32_t kTickEvery = 8;
-    static constexpr std::uint32_t kShelfDepth = 16;
+    static constexpr std::uint32_t kSweepEvery = kLimits.sweep_every;
+    static constexpr std::uint32_t kTickEvery = kLimits.tick_every;
+    static constexpr std::uint32_t kShelfDepth = kLimits.shelf_depth;
     static constexpr std::size_t kEras = 64;
+
+    // The record that the calling thread has taken. Apart from Lease, so that looking at it costs no guard.
+    struct Own {
+        Record* record = nullptr;
+    };
+    [[nodiscard]] static Own& own() noexcept { return Atom::template of_thread<Own>(); }
 
     // Gives the record back when its thread ends; the next new thread takes it over with what is left in it.
     struct Lease {
@@ -210,17 +249,15 @@ private:
             }
             record->own_era = 0;
             record->era.store(0, std::memory_order_release);  // as in leave()
-            own_record = nullptr;
+            own().record = nullptr;
             // release: hands the owner's fields to the thread that takes the record in enlist() (acquire).
             // With relaxed, that thread could read a half-written list of retired blocks.
             record->taken.store(false, std::memory_order_release);
         }
     };
 
-    Reclaimer() = default;
-
     [[nodiscard]] Record& enlist() {
-        static thread_local Lease lease;
+        Lease& lease = Atom::template of_thread<Lease>();
         Record* record = records_.load(std::memory_order_seq_cst);
         for (; record != nullptr; record = record->older) {
             bool taken = false;
@@ -232,7 +269,7 @@ private:
             record->older = records_.load(std::memory_order_seq_cst);
             while (!records_.compare_exchange_weak(record->older, record, std::memory_order_seq_cst)) {}
         }
-        lease.record = own_record = record;
+        lease.record = own().record = record;
         return *record;
     }
 
@@ -294,8 +331,6 @@ private:
     alignas(64) atomic<Record*> records_{nullptr};
     atomic<std::uint64_t> serials_{0};
     atomic<std::int64_t> bytes_{0};
-
-    static inline thread_local Record* own_record = nullptr;
 };
 
 }  // namespace penstock::detail
