@@ -2,6 +2,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -359,9 +360,10 @@ TEST_CASE("an acquisition that loses a race on its last part gives back the othe
   ledger.set_device_capacity(0, 1000, 10);
   ledger.set_device_capacity(1, 1000, 10);
   const Demand both = demand({{kCpu, 1}, {kGpu, 2000}, {kGpuMemory, 10}});
-  // Goes on until the race has been lost often enough; the cap is for a machine that runs one thread at a time.
+  // Goes on until the race has been lost: at once on a free machine, later on one that runs one thread at a time.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(25);
   const auto work = [&] {
-    for (int k = 0; k < 500'000 && ledger.undone() < 50; ++k) {
+    while (ledger.undone() < 50 && std::chrono::steady_clock::now() < end) {
       if (const auto grant = ledger.try_acquire(both)) ledger.release(both, *grant);
     }
   };

@@ -16,7 +16,7 @@ using namespace penstock::test;
 namespace {
 
 // Tiny blocks: a dozen entries overflow the front, cut and refill near, and merge far runs.
-constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .slack = 2};
+constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .slack = 2, .inbox_items = 2, .inboxes = 4};
 
 // `threads` recorders do `steps` operations each, in whatever way `run` runs them; then one drains the heap.
 template <class Heap, class Run>
@@ -90,7 +90,7 @@ TEST_CASE("the checker accepts what a queue may do and refuses what it may not")
 
 TEST_CASE("three threads taking turns at every atomic access leave histories that have an explanation") {
     using Heap = BasicPriorityHeap<TurnAtom, kTiny>;
-    for (std::uint64_t seed = 1; seed <= 1000; ++seed) check_by_turns<Heap>(seed, 3, 4, 3);
+    for (std::uint64_t seed = 1; seed <= 10000; ++seed) check_by_turns<Heap>(seed, 3, 4, 3);
 }
 
 TEST_CASE("two threads with more entries than blocks hold leave histories that have an explanation") {

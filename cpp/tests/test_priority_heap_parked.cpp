@@ -50,7 +50,7 @@ struct ParkAtom : StdAtom {
     static void relax() noexcept {}
 };
 
-constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .slack = 2};
+constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .slack = 2, .inbox_items = 2, .inboxes = 4};
 using Heap = BasicPriorityHeap<ParkAtom, kTiny>;
 
 HeapEntry entry(std::uint32_t task, double rank, std::uint64_t tie) { return {TaskId{task}, Rank{rank}, tie}; }
@@ -207,4 +207,48 @@ TEST_CASE("the standard queue behind a mutex does not pass this test") {
     const Outcome outcome = park_everywhere<LockedQueue>(push, 8);
     CHECK(outcome.parked_at == 2);  // before the lock, and before the unlock
     CHECK(outcome.blocked == 1);
+}
+
+// A pop looks into the inboxes of two threads one after the other. While it is parked between them, the thread of the
+// first pushes, and after that the thread of the second: the later, larger entry must not leave before the smaller.
+TEST_CASE("a pop that is overtaken by two pushes, the smaller entry first, does not take the larger") {
+    for (const bool mine_first : {true, false}) {
+        CAPTURE(mine_first);
+        for (std::uint64_t step = 0;; ++step) {
+            CAPTURE(step);
+            Heap::Tickets tickets;
+            Heap heap(tickets);
+            std::binary_semaphore warm{0}, turn{0}, done{0};
+            std::thread other([&] {
+                heap.push(entry(0, 0, 0));  // now it has an inbox
+                warm.release();
+                turn.acquire();
+                heap.push(entry(10, mine_first ? 2 : 1, 1));
+                done.release();
+            });
+            warm.acquire();
+            heap.push(entry(1, 0, 1));
+            for (int k = 0; k < 2; ++k) (void)heap.pop();
+            std::optional<HeapEntry> popped;
+            Parking::parked = false;
+            std::thread victim([&] {
+                Parking::countdown = step;
+                popped = heap.pop();
+                Parking::countdown = Parking::kNever;
+                if (!Parking::parked) Parking::stopped.release();
+            });
+            Parking::stopped.acquire();
+            const bool parked = Parking::parked;
+            if (mine_first) heap.push(entry(11, 1, 1));
+            turn.release();
+            done.acquire();
+            if (!mine_first) heap.push(entry(11, 2, 1));
+            if (parked) Parking::go_on.release();
+            victim.join();
+            other.join();
+            if (popped) CHECK(popped->rank == Rank{1});
+            CHECK(heap.size() == (popped ? 1U : 2U));
+            if (!parked) break;
+        }
+    }
 }

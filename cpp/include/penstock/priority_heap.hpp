@@ -14,12 +14,14 @@
 // push/pop traffic makes none: see detail/reclaim.hpp).
 //
 // Order. Linearizable, single operations and batch push alike; strict order and FIFO at rest follow.
-//   push        when its root exchange succeeds, or just before the cancel or re-rank that overtakes it
+//   push        when it publishes its entry in the thread's inbox, or its root exchange succeeds where it has none, or
+//               just before the cancel or re-rank that overtakes it
 //   batch push  one root exchange for all of it, but for tasks that a cancel or re-rank overtakes meanwhile: those
 //               are in just before that
-//   pop, peek   at an instant at which the entry was the smallest: it saw every smaller entry of one root gone, then
-//               that root still in place, or replaced by one that got nothing smaller since, and then the entry there
-//   pop (none)  the same, with every entry of the root gone
+//   pop, peek   at an instant at which the entry was the smallest: it saw every smaller entry of one root and of all
+//               inboxes gone, then that root still in place, or replaced by one that got nothing smaller since, and
+//               nothing smaller in the inboxes, and then the entry there
+//   pop (none)  the same, with every entry of the root and the inboxes gone
 //   cancel      the exchange on the ticket
 //   rerank      the exchange on the ticket, made when the entry with the new rank is already in the heap: the task
 //               is never absent and never there twice
@@ -28,7 +30,8 @@
 //
 // Memory. A root exchange retires what it replaced to the Reclaimer, which says who frees it, when, and what a
 // stalled thread can hold. An entry that no longer counts is dropped when its block is rebuilt; when those entries
-// outnumber the others, pushes and cancels rebuild one run in turn. A heap that was never pushed to owns no block.
+// outnumber the others, pushes and cancels rebuild one run in turn. A heap that was never pushed to owns no block. An
+// inbox lives as long as the heap.
 //
 // Invariants, and the test that checks each (cpp/tests/test_priority_heap*.cpp):
 //   1. Exactly one operation takes a pushed entry out.                     concurrent: every task leaves once
@@ -42,6 +45,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -52,6 +56,7 @@
 
 #include "penstock/atom.hpp"
 #include "penstock/detail/heap_blocks.hpp"
+#include "penstock/detail/inbox.hpp"
 #include "penstock/detail/reclaim.hpp"
 #include "penstock/tickets.hpp"
 #include "penstock/types.hpp"
@@ -82,6 +87,8 @@ struct HeapLimits {
     std::size_t run_items = 4096;   // largest run that a push makes: bounds the work of one merge
     std::size_t fan_out = 8;        // so many runs of one tier become one of the next
     std::size_t slack = 4096;       // so many entries that do not count any more are let lie, whatever the size
+    std::size_t inbox_items = 16;   // a popper looks at so many for each thread that pushes
+    std::size_t inboxes = 8;        // threads with an inbox; more of them push to the root each time
 
     // Runs of the top tier are not merged any more: 64 -> 512 -> 4096.
     static constexpr std::uint32_t kTopTier = 2;
@@ -141,6 +148,7 @@ private:
     using Far = detail::Far<Atom>;
     using Body = detail::Body<Atom>;
     using Front = detail::Front<Atom>;
+    using Inbox = detail::Inbox<Atom, Limits.inbox_items>;
     using Reclaimer = detail::Reclaimer<Atom>;
     using Record = typename Reclaimer::Record;
     template <class T>
@@ -177,6 +185,12 @@ private:
         std::vector<Far> far;
         std::vector<Block*> made;
         std::vector<Block*> replaced;
+    };
+
+    // What the inboxes held when a look began.
+    struct Inboxes {
+        std::uint32_t count = 0;
+        std::array<std::uint64_t, Limits.inboxes> published, moved;  // NOLINT: valid below count
     };
 
     // The smallest live item that a look found, and where.
@@ -216,6 +230,11 @@ private:
     [[nodiscard, gnu::always_inline]] inline Look least(Front* front) noexcept;
     template <class Decide>
     [[nodiscard, gnu::always_inline]] inline std::optional<Item> head(Visit& visit, Decide&& decide);
+    [[nodiscard]] Inbox* inbox(const Record& record) noexcept;
+    void empty_inbox(Visit& visit, Inbox& inbox);
+    [[nodiscard]] Inboxes look_into_inboxes(Item& least, bool& found) noexcept;
+    [[nodiscard]] bool nothing_smaller_since(const Inboxes& seen, const Item& item) noexcept;
+    [[nodiscard]] std::uint64_t pushes(const Front* front) const noexcept;
     [[nodiscard]] bool claim(const Item& item) noexcept;
     [[nodiscard]] Verdict leave(const Item& item) noexcept;
 
@@ -237,12 +256,15 @@ private:
     alignas(64) atomic<Front*> root_{nullptr};
     alignas(64) atomic<std::uint64_t> taken_{0};  // pops and cancels
     atomic<std::uint32_t> turn_{0};               // which run is looked at next for entries that are gone
+    alignas(64) atomic<std::uint32_t> inbox_count_{0};  // those at or above it are null
+    std::array<atomic<Inbox*>, Limits.inboxes> inboxes_{};
 };
 
 using PriorityHeap = BasicPriorityHeap<>;
 
 }  // namespace penstock
 
+#include "penstock/detail/heap_inbox.hpp"
 #include "penstock/detail/heap_pop.hpp"
 #include "penstock/detail/heap_push.hpp"
 #include "penstock/detail/heap_tend.hpp"

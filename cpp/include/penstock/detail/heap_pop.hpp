@@ -39,7 +39,7 @@ std::size_t BasicPriorityHeap<Atom, Limits>::size() const noexcept {
     // that a pop is not counted without its push.
     const std::uint64_t taken = taken_.load(std::memory_order_relaxed);
     const Front* front = visit.all.protect(visit.record, root_);
-    const std::uint64_t pushed = front == nullptr ? 0 : front->pushed;
+    const std::uint64_t pushed = pushes(front);
     return pushed > taken ? static_cast<std::size_t>(pushed - taken) : 0;
 }
 
@@ -96,13 +96,16 @@ template <class Decide>
 auto BasicPriorityHeap<Atom, Limits>::head(Visit& visit, Decide&& decide) -> std::optional<Item> {
     for (;;) {
         Front* front = visit.all.protect(visit.record, root_);
-        if (front == nullptr) return std::nullopt;
-        const std::uint64_t inserted = front->inserted;
-        const Look look = least(front);
+        const std::uint64_t inserted = front == nullptr ? 0 : front->inserted;
+        const Look look = front == nullptr ? Look{} : least(front);
         if (look.dry) [[unlikely]] {
             refill(visit, front);
             continue;
         }
+        // From here on `item` is what is smallest, in the root or in an inbox.
+        Item item = look.item == nullptr ? detail::kLargestItem : *look.item;
+        bool in_inbox = false;
+        const Inboxes inboxes = look_into_inboxes(item, in_inbox);
         if (look.pending != 0) [[unlikely]] {
             // An item that was pending may have come to count meanwhile, without a new root. If a second look passes
             // as many, none of them has: pending is a state that an item leaves for good. Then the instant between
@@ -110,22 +113,23 @@ auto BasicPriorityHeap<Atom, Limits>::head(Visit& visit, Decide&& decide) -> std
             const Look again = least(front);
             if (again.pending != look.pending || again.dry || again.item != look.item) continue;
         }
-        if (look.item == nullptr) {
-            if (root_.load(std::memory_order_seq_cst) == front) return std::nullopt;
+        // The inboxes first: then root and inboxes are known to have been as seen at one instant, before this.
+        if (inboxes.count != 0 && !nothing_smaller_since(inboxes, item)) continue;
+        if (look.item == nullptr && !in_inbox) {
+            if (root_.load(std::memory_order_seq_cst) == front && inbox_count_.load(std::memory_order_seq_cst) == inboxes.count) return std::nullopt;
             continue;
         }
-        const Item item = *look.item;
         const bool in_place = root_.load(std::memory_order_seq_cst) == front;
         if (!in_place) {
             // Replaced, but perhaps by nothing that matters: a push of larger items, a merge, a refill.
-            if (look.pending != 0) continue;
+            if (look.pending != 0 || front == nullptr) continue;
             const Front* now = visit.all.protect(visit.record, root_);  // `front` is not followed after this
             if (now->since > inserted || now->low < item) continue;
         }
         const Verdict verdict = decide(item);
         if (verdict == Verdict::again) continue;
         // relaxed: as in first_live().
-        if (verdict == Verdict::taken && in_place && look.hint != nullptr) {
+        if (verdict == Verdict::taken && in_place && !in_inbox && look.hint != nullptr) {
             look.hint->store(look.index + 1, std::memory_order_relaxed);
         }
         return item;

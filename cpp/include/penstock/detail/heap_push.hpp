@@ -36,6 +36,11 @@ void BasicPriorityHeap<Atom, Limits>::undo(std::span<const Item> items) noexcept
 template <class Atom, HeapLimits Limits>
 void BasicPriorityHeap<Atom, Limits>::push(const Entry& entry) {
     Visit visit;
+    if (Inbox* const mine = inbox(visit.record)) [[likely]] {
+        if (mine->full()) empty_inbox(visit, *mine);
+        mine->put(item_of(entry, enqueue(entry.task)));
+        return;
+    }
     const Item item = item_of(entry, enqueue(entry.task));
     try {
         insert(visit, {&item, 1}, 1);

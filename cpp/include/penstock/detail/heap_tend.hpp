@@ -10,7 +10,7 @@ namespace penstock {
 template <class Atom, HeapLimits Limits>
 bool BasicPriorityHeap<Atom, Limits>::sifts(Front* front) const noexcept {
     const std::uint64_t taken = taken_.load(std::memory_order_relaxed);  // as in size()
-    const std::uint64_t live = front->pushed > taken ? front->pushed - taken : 0;
+    const std::uint64_t pushed = pushes(front), live = pushed > taken ? pushed - taken : 0;
     const std::uint64_t items = front->count + (front->body == nullptr ? 0 : front->body->hints);
     return items > live + live / 8;
 }
@@ -164,7 +164,7 @@ void BasicPriorityHeap<Atom, Limits>::tend(Visit& visit) {
         Body* const body = front == nullptr ? nullptr : front->body;
         if (body == nullptr || body->far_count == 0) return;
         const std::uint64_t taken = taken_.load(std::memory_order_relaxed);  // as in size()
-        const std::uint64_t live = front->pushed > taken ? front->pushed - taken : 0;
+        const std::uint64_t pushed = pushes(front), live = pushed > taken ? pushed - taken : 0;
         if (body->hints <= 2 * live + Limits.slack) return;
         const Far far = body->far()[turn_.fetch_add(1, std::memory_order_relaxed) % body->far_count];  // only spreads the work
         if (far.run->claimed.exchange(1, std::memory_order_relaxed) == 0) rebuild(visit, {far}, true);
@@ -240,6 +240,7 @@ void BasicPriorityHeap<Atom, Limits>::rebuild(Visit& visit, const std::vector<Fa
 template <class Atom, HeapLimits Limits>
 BasicPriorityHeap<Atom, Limits>::~BasicPriorityHeap() {
     Visit visit;
+    for (auto& inbox : inboxes_) delete inbox.load(std::memory_order_relaxed);  // no other thread is left
     Front* const front = root_.load(std::memory_order_seq_cst);
     if (front == nullptr) return;
     if (Body* const body = front->body) {

@@ -80,7 +80,8 @@ public:
     struct alignas(64) Record {
         atomic<std::uint64_t> era{0};  // 0: reads nothing
         atomic<bool> taken{true};
-        Record* older = nullptr;       // constant once the record is published
+        Record* older = nullptr;       // constant once the record is published, as is
+        std::uint32_t number = 0;      // from 0, in the order of making
         // What follows belongs to the thread that has taken the record.
         std::uint64_t own_era = 0;     // what `era` holds
         Block* retired = nullptr;
@@ -102,7 +103,7 @@ public:
         while (record != nullptr) {
             while (Block* const block = record->retired) {
                 record->retired = block->next;
-                ::operator delete(static_cast<void*>(block));
+                give_memory(block);
             }
             delete std::exchange(record, record->older);
         }
@@ -266,6 +267,7 @@ private:
         }
         if (record == nullptr) {
             record = new Record;
+            record->number = record_count_.fetch_add(1, std::memory_order_relaxed);  // only unique; see records_
             record->older = records_.load(std::memory_order_seq_cst);
             while (!records_.compare_exchange_weak(record->older, record, std::memory_order_seq_cst)) {}
         }
@@ -329,6 +331,7 @@ private:
 
     alignas(64) atomic<std::uint64_t> clock_{1};
     alignas(64) atomic<Record*> records_{nullptr};
+    atomic<std::uint32_t> record_count_{0};
     atomic<std::uint64_t> serials_{0};
     atomic<std::int64_t> bytes_{0};
 };
