@@ -33,7 +33,7 @@ def case_section(case: Case, record: Record) -> str:
         "native-heap": _native_heap, "scaling": _scaling,
     }.get(case.name, _rates)  # fmt: skip
     scale = "" if record.data["scale"] == 1 else f" At {record.data['scale']:g} of the full size."
-    parts = [f"### {case.title}", make(case, record)]
+    parts = [f"### {case.title}", make(case, record) if record.sides else ""]
     if case.note or scale:
         parts.append(case.note + scale)
     if record.left_out:

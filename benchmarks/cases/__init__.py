@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import dag, growth, heap, idle, independent, latency, native, readiness
+from benchmarks.cases import dag, free_threaded, growth, heap, idle, independent, latency, native, readiness
 
 __all__ = ["CASES"]
 
@@ -20,5 +20,6 @@ CASES = {
         growth.CASE,
         idle.CASE,
         native.SCALING,
+        free_threaded.CASE,
     )
 }

@@ -5,7 +5,8 @@
 //
 // All sides hold the same 24-byte entries in the same order (rank, then tie). Numbers are million operations a
 // second; a push and a pop count as two. Keys: `uniform` draws ranks from 2^53 values, `0..9` from ten, `later` adds a
-// uniform amount to the rank just popped, as a clock does. A hold pops one and pushes one, with so many resident.
+// uniform amount to the rank just popped, as a clock does. A hold pops one and pushes one, with so many resident, as
+// often as the large cases have items.
 // Each side's outcome is checked: nothing is lost, and what one thread pops is in order.
 #include <array>
 #include <cstdint>
@@ -149,11 +150,10 @@ double fill_and_drain(std::size_t n, Keys keys) {
 }
 
 template <class Queue>
-double hold(std::size_t n, Keys keys) {
+double hold(std::size_t n, Keys keys, std::size_t rounds) {
     Queue queue(n);
     Random random(n);
     fill(queue, 0, n, keys, random);
-    const std::size_t rounds = 1'000'000;
     std::uint64_t tie = n;
     HeapEntry entry;
     const auto round = [&] {
@@ -235,7 +235,7 @@ int main(int argc, char** argv) {
     for (const auto& [keys_, name] : {std::pair{Keys::uniform, "uniform"}, {Keys::few, "0..9"}, {Keys::later, "later"}}) {
         const Keys keys = keys_;
         for (const std::size_t n : {std::size_t{16}, std::size_t{10'000}, large}) {
-            report.row("hold " + std::to_string(n) + ", " + name, ONE_THREAD(hold, n, keys));
+            report.row("hold " + std::to_string(n) + ", " + name, ONE_THREAD(hold, n, keys, large));
         }
         if (keys == Keys::later) continue;
         report.row("fill and drain, " + std::string(name), ONE_THREAD(fill_and_drain, large, keys));
