@@ -67,6 +67,7 @@ def _bars(axis: Any, seconds: Mapping[str, float], what: str) -> None:
     )
     axis.bar_label(bars, [quantity(one) for one in seconds.values()], padding=3)
     axis.set_xscale("log")
+    axis.minorticks_off()
     axis.set_xlabel(f"seconds for {what}, logarithmic")
     axis.margins(x=0.15)
     axis.spines[["top", "right"]].set_visible(False)
@@ -96,7 +97,7 @@ def _heap(make: Any, cases: Mapping[str, Record]) -> Any:
         shade = OURS if side == PENSTOCK else str(0.45 + 0.15 * k)
         axis.bar(places, [values[row] for row in rows if row in values], width, color=shade, label=side)
     axis.set_xticks([place + 0.4 - width / 2 for place in range(len(rows))], rows, rotation=40, ha="right")
-    axis.set_ylabel("million operations a second")
+    axis.set(yscale="log", ylabel="million operations a second")
     axis.legend(frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     return figure

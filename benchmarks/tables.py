@@ -32,10 +32,9 @@ def case_section(case: Case, record: Record) -> str:
         "readiness": _readiness, "memory": _memory, "latency": _latency, "growth": _growth, "idle": _idle,
         "native-heap": _native_heap, "scaling": _scaling,
     }.get(case.name, _rates)  # fmt: skip
-    scale = "" if record.data["scale"] == 1 else f" At {record.data['scale']:g} of the full size."
+    scale = "" if record.data["scale"] == 1 else f"At {record.data['scale']:g} of the full size."
     parts = [f"### {case.title}", make(case, record) if record.sides else ""]
-    if case.note or scale:
-        parts.append(case.note + scale)
+    parts.append(f"{case.note} {scale}".strip())
     if record.left_out:
         parts.append("\n".join(f"- Left out: {name}; {why}." for name, why in record.left_out.items()))
     return "\n\n".join(part for part in parts if part)

@@ -26,7 +26,7 @@ TASKS = Path("/proc/self/task")
 
 
 def penstock_runtime(scale: float) -> dict[str, Figures]:
-    """One long task, and one that waits for it: nothing asks for room, so the probes rest."""
+    """One long task, and nothing that waits for room on the machine."""
     gate = threading.Event()
     with Runtime(workers=WORKERS) as runtime:
         runtime.submit(one).result()
@@ -38,7 +38,7 @@ def penstock_runtime(scale: float) -> dict[str, Figures]:
 
 
 def penstock_probing(scale: float) -> dict[str, Figures]:
-    """The same while a second task waits for memory that the first one holds: the probes sample."""
+    """The same while a second task waits for memory that the first one holds, which keeps the probes on."""
     gate = threading.Event()
     most = round(0.6 * psutil.virtual_memory().available)  # room for one, not for two
     hold = task(memory=most)(gate.wait)
@@ -145,5 +145,6 @@ CASE = Case(
         Measure(("dask.threaded",), dask_threaded, once=True),
         Measure(("distributed, in-process",), distributed_side, once=True),
     ),
-    note="The probes sample, twice a second, only while a task waits for room on the machine.",
+    note="penstock-sampler is the thread of the probes, which sample twice a second while they are on. Wake-ups are context"
+    " switches, voluntary or not.",
 )
