@@ -35,7 +35,9 @@ def measure_side(benchmark: BenchmarkFixture, case: Case) -> Callable[[str], Non
         side = case.sides[name]
         benchmark.group = f"{case.name}: {case.title}, {case.amount:,} {case.unit}"
         benchmark.extra_info.update(case=case.name, side=name, amount=case.amount)
-        benchmark.pedantic(side.run, setup=lambda: ((side.start(),), {}), teardown=side.finish, rounds=ROUNDS)
+        benchmark.pedantic(  # type: ignore[no-untyped-call]
+            side.run, setup=lambda: ((side.start(),), {}), teardown=side.finish, rounds=ROUNDS
+        )
 
     return measured
 

@@ -1,30 +1,37 @@
-// PriorityHeap against std::priority_queue on one thread, and against a mutex around it on two. Medians of 5.
+// PriorityHeap against std::priority_queue on one thread, and against a mutex around it on two; where oneTBB is
+// installed, against its concurrent_priority_queue on both. Sides take turns; medians of 5.
 //
-//   bench_priority_heap [items of the large cases, default 1000000]
+//   bench_priority_heap [items of the large cases, default 1000000] [--json]
 //
-// Both sides hold the same 24-byte entries in the same order (rank, then tie). Numbers are million operations a
+// All sides hold the same 24-byte entries in the same order (rank, then tie). Numbers are million operations a
 // second; a push and a pop count as two. Keys: `uniform` draws ranks from 2^53 values, `0..9` from ten, `later` adds a
-// uniform amount to the rank just popped, as a clock does. A hold pops one and pushes one, with so many resident.
-#include <algorithm>
+// uniform amount to the rank just popped, as a clock does. A hold pops one and pushes one, with so many resident, as
+// often as the large cases have items.
+// Each side's outcome is checked: nothing is lost, and what one thread pops is in order.
 #include <array>
-#include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <queue>
-#include <random>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
-#include <time.h>
-
+#include "measuring.hpp"
 #include "penstock/priority_heap.hpp"
+
+#if defined(PENSTOCK_WITH_TBB)
+#include <oneapi/tbb/concurrent_priority_queue.h>
+#endif
 
 namespace {
 
+using measuring::CpuClock;
+using measuring::mops;
+using measuring::Random;
+using measuring::Side;
+using measuring::together;
 using penstock::HeapEntry;
 using penstock::PriorityHeap;
 using penstock::Rank;
@@ -32,20 +39,6 @@ using penstock::TaskId;
 using penstock::Tickets;
 
 enum class Keys { uniform, few, later };
-
-class Random {  // xorshift64*: cheap beside what is measured
-public:
-    explicit Random(std::uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15U | 1U) {}
-    std::uint64_t operator()() {
-        state_ ^= state_ >> 12;
-        state_ ^= state_ << 25;
-        state_ ^= state_ >> 27;
-        return state_ * 0x2545F4914F6CDD1DU;
-    }
-
-private:
-    std::uint64_t state_;
-};
 
 double key(Keys keys, Random& random, double popped) {
     switch (keys) {
@@ -109,18 +102,22 @@ private:
     PriorityHeap heap_{tickets_};
 };
 
-// One thread is timed by its own CPU clock, so that a busy machine changes little; two threads by the wall clock.
-struct CpuClock {
-    static std::chrono::nanoseconds now() {
-        timespec time{};
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-        return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-    }
-};
-using Clock = std::chrono::steady_clock;
+#if defined(PENSTOCK_WITH_TBB)
+class Tbb {
+public:
+    explicit Tbb(std::size_t n) : queue_(n) {}
+    void push(const HeapEntry& entry) { queue_.push(entry); }
+    bool pop(HeapEntry& out) { return queue_.try_pop(out); }
 
-double mops(std::size_t operations, std::chrono::nanoseconds time) {
-    return static_cast<double>(operations) / std::chrono::duration<double, std::micro>(time).count();
+private:
+    oneapi::tbb::concurrent_priority_queue<HeapEntry, Later> queue_;
+};
+#endif
+
+void require(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "%s\n", what);
+    std::exit(1);
 }
 
 template <class Queue>
@@ -130,76 +127,72 @@ void fill(Queue& queue, std::size_t first, std::size_t count, Keys keys, Random&
     }
 }
 
+// Pops everything; the number of entries, and whether they came in order.
+template <class Queue>
+std::pair<std::size_t, bool> emptied(Queue& queue) {
+    std::size_t count = 0;
+    bool in_order = true;
+    HeapEntry entry, before{TaskId{}, Rank{-1}, 0};
+    for (; queue.pop(entry); before = entry, ++count) in_order = in_order && !Later{}(before, entry);
+    return {count, in_order};
+}
+
 template <class Queue>
 double fill_and_drain(std::size_t n, Keys keys) {
     Queue queue(n);
     Random random(n);
     const auto start = CpuClock::now();
     fill(queue, 0, n, keys, random);
-    HeapEntry entry;
-    while (queue.pop(entry)) {}
-    return mops(2 * n, CpuClock::now() - start);
+    const auto [count, in_order] = emptied(queue);
+    const double found = mops(2 * n, CpuClock::now() - start);
+    require(count == n && in_order, "fill and drain: an entry is lost or out of order");
+    return found;
 }
 
 template <class Queue>
-double hold(std::size_t n, Keys keys) {
+double hold(std::size_t n, Keys keys, std::size_t rounds) {
     Queue queue(n);
     Random random(n);
     fill(queue, 0, n, keys, random);
-    const std::size_t rounds = 1'000'000;
     std::uint64_t tie = n;
     HeapEntry entry;
     const auto round = [&] {
-        if (!queue.pop(entry)) std::abort();
+        require(queue.pop(entry), "hold: the queue is empty");
         queue.push({entry.task, Rank{key(keys, random, entry.rank.value)}, tie++});
     };
     for (std::size_t k = 0; k < rounds / 4; ++k) round();
     const auto start = CpuClock::now();
     for (std::size_t k = 0; k < rounds; ++k) round();
-    return mops(2 * rounds, CpuClock::now() - start);
-}
-
-template <class First, class Second>
-Clock::duration together(First&& first, Second&& second) {
-    std::atomic<int> here{0};
-    const auto meet = [&] {
-        here.fetch_add(1);
-        while (here.load() != 2) {}
-    };
-    Clock::time_point start;
-    std::thread other([&] {
-        meet();
-        second();
-    });
-    meet();
-    start = Clock::now();
-    first();
-    other.join();
-    return Clock::now() - start;
+    const double found = mops(2 * rounds, CpuClock::now() - start);
+    require(emptied(queue) == std::pair(n, true), "hold: an entry is lost or out of order");
+    return found;
 }
 
 template <class Queue>
 double parallel_fill(std::size_t n, Keys keys) {
     Queue queue(n);
-    const auto half = [&](std::size_t me) {
+    const auto time = together(2, [&](std::size_t me) {
         Random random(me + 1);
         fill(queue, me * (n / 2), n / 2, keys, random);
-    };
-    return mops(n, together([&] { half(0); }, [&] { half(1); }));
+    });
+    require(emptied(queue) == std::pair(n / 2 * 2, true), "parallel fill: an entry is lost or out of order");
+    return mops(n, time);
 }
 
 template <class Queue>
 double producer_consumer(std::size_t n, Keys keys) {
     Queue queue(n);
-    const auto produce = [&] {
-        Random random(1);
-        fill(queue, 0, n, keys, random);
-    };
-    const auto consume = [&] {
-        HeapEntry entry;
-        for (std::size_t got = 0; got < n;) got += queue.pop(entry) ? 1 : 0;
-    };
-    return mops(2 * n, together(produce, consume));
+    const auto time = together(2, [&](std::size_t me) {
+        if (me == 0) {
+            Random random(1);
+            fill(queue, 0, n, keys, random);
+        } else {
+            HeapEntry entry;
+            for (std::size_t got = 0; got < n;) got += queue.pop(entry) ? 1 : 0;
+        }
+    });
+    require(emptied(queue).first == 0, "producer and consumer: an entry came twice");
+    return mops(2 * n, time);
 }
 
 template <class Queue>
@@ -207,52 +200,47 @@ double drain(std::size_t n, Keys keys) {
     Queue queue(n);
     Random random(1);
     fill(queue, 0, n, keys, random);
-    const auto part = [&] {
-        HeapEntry entry;
-        while (queue.pop(entry)) {}
-    };
-    return mops(n, together(part, part));
+    std::array<std::pair<std::size_t, bool>, 2> got;
+    const auto time = together(2, [&](std::size_t me) { got[me] = emptied(queue); });
+    require(got[0].first + got[1].first == n && got[0].second && got[1].second, "drain: an entry is lost or out of order");
+    return mops(n, time);
 }
 
-template <class Measure>
-double median(Measure&& measure) {
-    std::array<double, 5> all;
-    for (double& one : all) one = measure();
-    std::sort(all.begin(), all.end());
-    return all[2];
-}
-
-template <class Theirs, class Ours>
-void row(const std::string& name, Theirs&& theirs, Ours&& ours) {
-    const double a = median(theirs);
-    const double b = median(ours);
-    std::printf("%-34s %10.1f %10.1f %9.2f\n", name.c_str(), a, b, b / a);
-    std::fflush(stdout);
-}
+// The same work on each side of one thread, or of two.
+#if defined(PENSTOCK_WITH_TBB)
+#define TBB_SIDE(work, ...) {"oneTBB concurrent_priority_queue", [&] { return work<Tbb>(__VA_ARGS__); }},
+#else
+#define TBB_SIDE(work, ...)
+#endif
+#define ONE_THREAD(work, ...)                                               \
+    std::vector<Side> {                                                     \
+        {"std::priority_queue", [&] { return work<Plain>(__VA_ARGS__); }},  \
+        {"mutex and std::priority_queue", [&] { return work<Locked>(__VA_ARGS__); }}, \
+        TBB_SIDE(work, __VA_ARGS__)                                         \
+        {"penstock", [&] { return work<Heap>(__VA_ARGS__); }}               \
+    }
+#define TWO_THREADS(work, ...)                                              \
+    std::vector<Side> {                                                     \
+        {"mutex and std::priority_queue", [&] { return work<Locked>(__VA_ARGS__); }}, \
+        TBB_SIDE(work, __VA_ARGS__)                                         \
+        {"penstock", [&] { return work<Heap>(__VA_ARGS__); }}               \
+    }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::size_t large = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000;
-    const std::array<std::pair<Keys, const char*>, 3> all{{{Keys::uniform, "uniform"}, {Keys::few, "0..9"}, {Keys::later, "later"}}};
-    std::printf("%-34s %10s %10s %9s\n", "one thread, Mops/s", "std", "penstock", "ratio");
-    for (const auto& [keys, name] : all) {
+    const measuring::Options options(argc, argv, 1'000'000);
+    const std::size_t large = options.size;
+    measuring::Report report(options.json);
+    for (const auto& [keys_, name] : {std::pair{Keys::uniform, "uniform"}, {Keys::few, "0..9"}, {Keys::later, "later"}}) {
+        const Keys keys = keys_;
         for (const std::size_t n : {std::size_t{16}, std::size_t{10'000}, large}) {
-            row("hold " + std::to_string(n) + ", " + name, [&, k = keys] { return hold<Plain>(n, k); },
-                [&, k = keys] { return hold<Heap>(n, k); });
+            report.row("hold " + std::to_string(n) + ", " + name, ONE_THREAD(hold, n, keys, large));
         }
         if (keys == Keys::later) continue;
-        row("fill and drain, " + std::string(name), [&, k = keys] { return fill_and_drain<Plain>(large, k); },
-            [&, k = keys] { return fill_and_drain<Heap>(large, k); });
-    }
-    std::printf("%-34s %10s %10s %9s\n", "two threads, Mops/s", "mutex+std", "penstock", "ratio");
-    for (const auto& [keys, name] : all) {
-        if (keys == Keys::later) continue;
-        row("parallel fill, " + std::string(name), [&, k = keys] { return parallel_fill<Locked>(large, k); },
-            [&, k = keys] { return parallel_fill<Heap>(large, k); });
-        row("producer and consumer, " + std::string(name), [&, k = keys] { return producer_consumer<Locked>(large, k); },
-            [&, k = keys] { return producer_consumer<Heap>(large, k); });
-        row("drain, " + std::string(name), [&, k = keys] { return drain<Locked>(large, k); },
-            [&, k = keys] { return drain<Heap>(large, k); });
+        report.row("fill and drain, " + std::string(name), ONE_THREAD(fill_and_drain, large, keys));
+        report.row("parallel fill, " + std::string(name), TWO_THREADS(parallel_fill, large, keys));
+        report.row("producer and consumer, " + std::string(name), TWO_THREADS(producer_consumer, large, keys));
+        report.row("drain, " + std::string(name), TWO_THREADS(drain, large, keys));
     }
 }
