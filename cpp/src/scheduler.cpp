@@ -128,9 +128,12 @@ TaskId Scheduler::submit(const Submission& batch, Instant now, std::vector<TaskI
   readiness_.grow(n, batch.indptr, batch.indices, ready_, [&](TaskId) { enrol(first, batch, now); });
 
   // A predecessor that ended without a result counts as met for readiness; its dependant ends instead. Failures
-  // happen under this mutex, so none slips in between.
-  if (!batch.indptr.empty()) {
+  // happen under this mutex, so none slips in between. Tolerant tasks count what they have lost first: the end of
+  // another task of the batch may be the last thing that they wait for.
+  for (const bool tolerant : {true, false}) {
+    if (batch.indptr.empty() || (tolerant && batch.tolerant.empty())) continue;
     for (std::size_t k = 0; k < n; ++k) {
+      if ((at_or(batch.tolerant, k, std::uint8_t{0}) != 0) != tolerant) continue;
       for (auto e = static_cast<std::size_t>(batch.indptr[k]); e < static_cast<std::size_t>(batch.indptr[k + 1]); ++e) {
         if (batch.indices[e] < 0) continue;
         const std::uint64_t before = record(TaskId{static_cast<std::uint32_t>(batch.indices[e])}).word.load(std::memory_order_seq_cst);
@@ -573,17 +576,22 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
   }
   // One unmet more than there are children, so that no child's end frees the task before all are counted.
   readiness_.rearm(report.task, static_cast<std::uint32_t>(children.size()) + 1);
+  Extra& x = extras_[record(report.task).extra];
+  if (x.tolerant) x.predecessors += static_cast<std::uint32_t>(children.size());
   log(EventKind::deferred, now, report.task, report.attempt, 0, static_cast<std::int64_t>(children.size()), Cause::none,
       State::waiting);
   for (const TaskId child : children) {
     const std::uint64_t before = record(child).word.load(std::memory_order_seq_cst);
     if (ended_without_result(word::state(before))) {
       lost_predecessor(report.task, word::cause(before), now, settled);
+      readiness_.satisfy(report.task);
     } else if (!readiness_.add_edge(child, report.task)) {
       readiness_.satisfy(report.task);  // it has just succeeded
     }
   }
-  if (readiness_.satisfy(report.task)) make_ready(report.task, now);
+  if (readiness_.satisfy(report.task) && !(x.tolerant && judge_tolerant(report.task, now, settled))) {
+    make_ready(report.task, now);
+  }
   return true;
 }
 

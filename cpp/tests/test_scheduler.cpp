@@ -193,6 +193,35 @@ TEST_CASE("a tolerant task runs when one predecessor succeeded, and ends when no
   }
 }
 
+TEST_CASE("a tolerant task ends when its predecessors had ended before it was submitted or end with its submission") {
+  Machine m(1000);
+  m.submit(cores(1000));
+  m.cancel(id(0));
+  const std::vector<std::uint8_t> tolerant{0, 1};
+  m.extra.tolerant = tolerant;
+  m.submit({{0}, {~0, 0}}, cores(1000));  // the first ends at once, and is the last that the second waits for
+  CHECK(m.scheduler.state(id(1)) == State::upstream_failed);
+  CHECK(m.scheduler.state(id(2)) == State::upstream_failed);
+  CHECK(m.scheduler.unfinished() == 0);
+}
+
+TEST_CASE("a tolerant task that defers to children without a result goes on by what its predecessors gave") {
+  for (const bool had_result : {true, false}) {
+    Machine m(1000);
+    m.submit({{}, {}}, cores(1000));
+    m.cancel(id(0));
+    m.finish(m.take()[0]);
+    const std::uint8_t tolerant = 1;
+    m.extra.tolerant = {&tolerant, 1};
+    had_result ? m.submit({{1}}, cores(1000)) : m.submit(cores(1000));
+    const Start parent = m.take()[0];
+    const std::vector<TaskId> failed{id(0)};
+    CHECK(m.scheduler.defer({parent.task, parent.attempt, parent.lease, 0, 0}, failed, 0, m.settled));
+    CHECK(m.scheduler.state(parent.task) == (had_result ? State::ready : State::upstream_failed));
+    m.scheduler.check();
+  }
+}
+
 TEST_CASE("a task that defers gives its resources back and starts again after its children") {
   Machine m(1000);
   m.submit(cores(1000));

@@ -86,6 +86,7 @@ struct HeapLimits {
     std::size_t near_refill = 256;  // so many items are drawn at once, or one a far run where those are more
     std::size_t run_items = 4096;   // largest run that a push makes: bounds the work of one merge
     std::size_t fan_out = 8;        // so many runs of one tier become one of the next
+    std::size_t window = 16;        // a pop that meets a new root goes on if no smaller entry came in since; so far back it knows
     std::size_t slack = 4096;       // so many entries that do not count any more are let lie, whatever the size
     std::size_t inbox_items = 16;   // a popper looks at so many for each thread that pushes
     std::size_t inboxes = 8;        // threads with an inbox; more of them push to the root each time

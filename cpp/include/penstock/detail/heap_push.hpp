@@ -144,11 +144,10 @@ bool BasicPriorityHeap<Atom, Limits>::insert_by_absorbing(Visit& visit, Front* f
 template <class Atom, HeapLimits Limits>
 void BasicPriorityHeap<Atom, Limits>::count_in(Front& fresh, const Front* front, std::span<const Item> items,
                                        std::uint64_t pushed) noexcept {
-    constexpr std::uint64_t kWindow = 16;
     const std::uint64_t inserted = front == nullptr ? 0 : front->inserted;
     fresh.pushed = (front == nullptr ? 0 : front->pushed) + pushed;
     fresh.inserted = inserted + items.size();
-    if (front == nullptr || inserted - front->since >= kWindow) {
+    if (front == nullptr || inserted - front->since >= Limits.window) {
         fresh.since = inserted;
         fresh.low = items.front();
     } else {
