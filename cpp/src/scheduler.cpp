@@ -519,6 +519,8 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
     late(report, Cause::none, now);
     return false;
   }
+  // Its predecessors are behind it; what it returned it needs all of, also when it did not need all of those.
+  if (Extra& x = extras_[record(report.task).extra]; x.tolerant) x.tolerant = false;
   // One unmet more than there are children, so that no child's end frees the task before all are counted.
   readiness_.rearm(report.task, static_cast<std::uint32_t>(children.size()) + 1);
   log(EventKind::deferred, now, report.task, report.attempt, 0, static_cast<std::int64_t>(children.size()), Cause::none,
