@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -505,3 +506,191 @@ def test_an_abandoned_thread_does_not_keep_the_interpreter_from_ending() -> None
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "FAILED\n", "")
+
+
+def test_several_threads_may_wait_for_one_run_and_get_the_same_result() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1)
+    assert started.wait(20)
+    results: list[penstock.RunResult] = []
+    ready = threading.Barrier(5)
+
+    def wait() -> None:
+        with pytest.raises(TimeoutError):
+            run.wait(0.01)
+        ready.wait(20)
+        results.append(run.wait())
+
+    waiters = [threading.Thread(target=wait) for _ in range(4)]
+    for waiter in waiters:
+        waiter.start()
+    ready.wait(20)
+    release.set()
+    results.append(run.wait(float("inf")))
+    for waiter in waiters:
+        waiter.join(20)
+    assert len(results) == 5
+    assert len({id(result) for result in results}) == 1
+
+
+def test_leaving_the_block_of_a_paused_run_ends_the_pause() -> None:
+    with Pipeline("p") as p:
+        call = one()
+    with p.start() as run:
+        run.pause()
+    assert run.wait()[call] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"on_failure": "sop"}, "on_failure='sop': allowed is 'continue' or 'stop'"),
+        ({"grace_s": "5"}, "grace_s='5': allowed is a number of seconds from 0 up"),
+        ({"grace_s": float("nan")}, "grace_s=nan: allowed is a number of seconds from 0 up"),
+        ({"limits": 0.8}, "limits=0.8: allowed is a mapping such as"),
+    ],
+)
+def test_an_option_of_a_run_that_is_not_allowed_is_refused_before_anything_starts(
+    option: dict[str, object], message: str
+) -> None:
+    ran = threading.Event()
+    with Pipeline("p") as p:
+        task(name="first")(ran.set)()
+    with pytest.raises(OptionError, match=message):
+        p.run(progress=False, **option)  # type: ignore[arg-type]
+    assert not ran.is_set()
+
+
+def test_what_a_live_run_is_told_is_checked() -> None:
+    order: list[str] = []
+    p, started, release = blocked(order)
+    run = p.start(workers=1)
+    assert started.wait(20)
+    with pytest.raises(OptionError, match=r"priority=1000.* of task 'a': allowed is a finite number"):
+        run.set_priority("a", 10**400)
+    with pytest.raises(OptionError, match="limits=5: allowed is a mapping"):
+        run.set_limits(5)  # type: ignore[arg-type]
+    release.set()
+    assert run.wait().ok
+
+
+def test_a_keyboard_interrupt_in_a_task_is_its_failure_and_no_ctrl_c() -> None:
+    @task
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with Pipeline("p") as p:
+        interrupted()
+        fine = one()
+    result = p.run(progress=False)
+    assert (result[fine], result.interrupted) == (1, False)
+    assert "it raised KeyboardInterrupt" in str(result.errors["interrupted"])
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_an_error_whose_message_cannot_be_shown_is_reported_all_the_same(executor: Any) -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    @task(executor=executor)
+    def raises() -> None:
+        raise Mute
+
+    told: list[object] = []
+    with Pipeline("p") as p:
+        call = raises()
+    result = p.run(alerts=[told.append], progress=False)
+    with pytest.raises(TaskFailed, match="its message cannot be shown"):
+        result[call]
+    assert any("its message cannot be shown" in str(alert) for alert in told)
+
+
+def test_what_a_cancelled_thread_returns_late_does_not_reach_a_join_of_any() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    @task(resources={"licence": 1}, cpu=0)
+    def late() -> str:
+        started.set()
+        release.wait(20)
+        return "late"
+
+    @task(resources={"licence": 1}, cpu=0, priority=1)
+    def in_time() -> str:  # starts when the thread has returned
+        return "in time"
+
+    @task(needs="any", cpu=0)
+    def join(*values: str | None) -> list[str | None]:
+        return list(values)
+
+    with Pipeline("p") as p:
+        joined = join(late(), in_time())
+    run = p.start(policy="priority", workers=2, limits={"licence": 1})
+    assert started.wait(20)
+    run.cancel("late")
+    release.set()
+    assert run.wait()[joined] == [None, "in time"]
+
+
+def test_a_fallback_gets_the_tasks_arguments_also_when_putting_returned_calls_together_failed() -> None:
+    @task
+    def empty() -> dict[str, int]:
+        return {}
+
+    @task(fallback=lambda x: ("instead", x))
+    def parent(x: int) -> object:
+        return [empty(), empty()["missing"]]
+
+    with Pipeline("p") as p:
+        call = parent(7)
+    result = p.run(progress=False)
+    assert result[call] == ("instead", 7)
+    assert result.attempts["parent"] == 2
+
+
+def test_a_retry_of_a_task_whose_returned_calls_could_not_be_put_together_calls_it_again() -> None:
+    @task
+    def table(attempt: int) -> dict[int, str]:
+        return {2: "found"} if attempt == 2 else {}
+
+    attempts: list[int] = []
+
+    @task(retries=2, retry=QUICK)
+    def parent() -> object:
+        attempts.append(len(attempts) + 1)
+        return [table(attempts[-1]), table(attempts[-1])[2]]
+
+    with Pipeline("p") as p:
+        call = parent()
+    result = p.run(progress=False)
+    assert result[call] == [{2: "found"}, "found"]
+    assert (attempts, result.attempts["parent"]) == ([1, 2], 2)
+
+
+def test_a_task_that_returns_a_call_which_waits_for_it_fails_with_the_cycle() -> None:
+    own: list[int] = []
+
+    @task
+    def parent() -> int:
+        return penstock.current().submit(add, own[0])
+
+    with Pipeline("p") as p:
+        own.append(parent())
+    result = p.run(progress=False)
+    assert str(result.errors["parent"]) == "'parent' -> 'add' -> 'parent' is a cycle; remove one of these edges."
+    assert result.states == {"parent": State.FAILED, "add": State.UPSTREAM_FAILED}
+    assert result.attempts == {"parent": 1, "add": 0}
+
+
+def test_a_task_that_needs_any_of_its_inputs_needs_all_that_it_returns() -> None:
+    @task(needs="any")
+    def join(*_: object) -> list[int]:
+        return [fail("child"), one()]
+
+    with Pipeline("p") as p:
+        call = join(one(), fail("input"))
+    result = p.run(progress=False)
+    assert result.states["join"] == State.UPSTREAM_FAILED
+    with pytest.raises(TaskFailed, match="'fail-2' ended without a result"):
+        result[call]

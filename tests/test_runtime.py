@@ -229,3 +229,83 @@ def test_an_idle_runtime_uses_no_cpu() -> None:
         release.wait(0.5)
         assert time.process_time() - before < 0.05
         release.set()
+
+
+def test_map_takes_calls_that_have_not_been_submitted() -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    with Runtime(workers=1) as runtime:
+        futures = runtime.map(double, [double.call(1), double.call(2)])
+        assert [future.result(20) for future in futures] == [4, 8]
+        assert runtime.map(double, []) == []
+
+
+def test_the_timeout_of_a_batch_is_for_all_of_it_together() -> None:
+    gate, arrived = threading.Semaphore(0), threading.Semaphore(0)
+
+    def wait() -> None:
+        arrived.release()
+        gate.acquire(timeout=20)
+
+    with Runtime(workers=1) as runtime:
+        batch = runtime.submit_many(wait, count=3)
+        waited: list[bool] = []
+        waiting = threading.Event()
+
+        def wait_for_all() -> None:
+            waiting.set()
+            waited.append(batch.wait(0.5))
+
+        waiter = threading.Thread(target=wait_for_all)
+        waiter.start()
+        assert waiting.wait(20)
+        began = time.monotonic()
+        while waiter.is_alive() and time.monotonic() - began < 10:
+            arrived.acquire(timeout=20)
+            waiter.join(0.3)  # one task ends every 0.3 s, so no single one takes as long as the timeout
+            gate.release()
+        waiter.join(20)
+        gate.release(3)
+        assert batch.wait(20)
+    assert waited == [False]
+
+
+def test_closing_a_paused_runtime_ends_the_pause() -> None:
+    with Runtime(workers=1) as runtime:
+        runtime.pause()
+        future = runtime.submit(pow, 2, 3)
+    assert future.result(0) == 8
+    runtime.close()  # once more does nothing
+
+
+def test_a_close_that_is_interrupted_cancels_what_runs_and_stops_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+    runtime = Runtime(workers=1)
+    future = runtime.submit(task(executor="processes")(time.sleep), 1000)
+    monkeypatch.setattr(runtime._engine.idle, "wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.close()
+    assert future.cancelled()
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("penstock")] == []
+
+
+def test_one_runtime_serves_callbacks_that_submit_more() -> None:
+    done = threading.Event()
+    results: list[int] = []
+
+    with Runtime(workers=1) as runtime:
+
+        def more(future: concurrent.futures.Future[int]) -> None:
+            results.append(future.result())
+            if len(results) == 50:
+                done.set()
+            else:
+                runtime.submit(len, results).add_done_callback(more)
+
+        runtime.submit(len, results).add_done_callback(more)
+        assert done.wait(20)
+    assert results == list(range(50))

@@ -574,24 +574,21 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
     late(report, Cause::none, now);
     return false;
   }
+  // Its predecessors are behind it; what it returned it needs all of, also when it did not need all of those.
+  if (Extra& x = extras_[record(report.task).extra]; x.tolerant) x.tolerant = false;
   // One unmet more than there are children, so that no child's end frees the task before all are counted.
   readiness_.rearm(report.task, static_cast<std::uint32_t>(children.size()) + 1);
-  Extra& x = extras_[record(report.task).extra];
-  if (x.tolerant) x.predecessors += static_cast<std::uint32_t>(children.size());
   log(EventKind::deferred, now, report.task, report.attempt, 0, static_cast<std::int64_t>(children.size()), Cause::none,
       State::waiting);
   for (const TaskId child : children) {
     const std::uint64_t before = record(child).word.load(std::memory_order_seq_cst);
     if (ended_without_result(word::state(before))) {
       lost_predecessor(report.task, word::cause(before), now, settled);
-      readiness_.satisfy(report.task);
     } else if (!readiness_.add_edge(child, report.task)) {
       readiness_.satisfy(report.task);  // it has just succeeded
     }
   }
-  if (readiness_.satisfy(report.task) && !(x.tolerant && judge_tolerant(report.task, now, settled))) {
-    make_ready(report.task, now);
-  }
+  if (readiness_.satisfy(report.task)) make_ready(report.task, now);
   return true;
 }
 

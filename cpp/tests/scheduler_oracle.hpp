@@ -180,6 +180,7 @@ class Oracle {
     if (report.lease != kNoLease) let_go(report.lease);
     if (!current(task, report.attempt)) return late(report, Cause::none), false;
     tasks[task].state = State::waiting;
+    tasks[task].tolerant = false;  // it needs all that it defers to
     note(EventKind::deferred, task, report.attempt, static_cast<std::int64_t>(children.size()), Cause::none, State::waiting);
     for (const std::size_t child : children) {
       tasks[task].predecessors.push_back(child);

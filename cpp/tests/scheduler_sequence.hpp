@@ -107,7 +107,14 @@ class SchedulerSequence {
     log.resize(scheduler_.log().read(read_, log));
     read_ += log.size();
     Oracle::Reported events;
-    for (const Event& event : log) events[event.task].push_back(event);
+    for (const Event& event : log) {
+      for (std::uint32_t k = 0; k < tasks_in(event); ++k) {
+        Event one = event;
+        one.task += k;
+        if (tasks_in(event) > 1) one.value %= std::int64_t{1} << kRangeShift;
+        events[one.task].push_back(one);
+      }
+    }
     if (events != oracle_.events) differ("they differ in events:\n" + listed(events) + "and the oracle says\n" + listed(oracle_.events));
     std::set<std::size_t> settled;
     for (const TaskId task : settled_) settled.insert(index(task));

@@ -205,23 +205,6 @@ TEST_CASE("a tolerant task ends when its predecessors had ended before it was su
   CHECK(m.scheduler.unfinished() == 0);
 }
 
-TEST_CASE("a tolerant task that defers to children without a result goes on by what its predecessors gave") {
-  for (const bool had_result : {true, false}) {
-    Machine m(1000);
-    m.submit({{}, {}}, cores(1000));
-    m.cancel(id(0));
-    m.finish(m.take()[0]);
-    const std::uint8_t tolerant = 1;
-    m.extra.tolerant = {&tolerant, 1};
-    had_result ? m.submit({{1}}, cores(1000)) : m.submit(cores(1000));
-    const Start parent = m.take()[0];
-    const std::vector<TaskId> failed{id(0)};
-    CHECK(m.scheduler.defer({parent.task, parent.attempt, parent.lease, 0, 0}, failed, 0, m.settled));
-    CHECK(m.scheduler.state(parent.task) == (had_result ? State::ready : State::upstream_failed));
-    m.scheduler.check();
-  }
-}
-
 TEST_CASE("a task that defers gives its resources back and starts again after its children") {
   Machine m(1000);
   m.submit(cores(1000));
@@ -256,6 +239,42 @@ TEST_CASE("a task that would wait for itself through its children is told the cy
   }
   CHECK(m.scheduler.state(id(0)) == State::running);
   CHECK(m.finish(parent) == 1);
+}
+
+TEST_CASE("a task that did not need all of its predecessors needs all that it defers to") {
+  Machine m(4000);
+  const std::uint8_t tolerant[] = {0, 1, 0, 0};
+  m.extra.tolerant = tolerant;
+  const TaskId first = m.submit({{}, {~0}, {}, {}}, cores(1000));
+  const TaskId parent = id(n(first) + 1), failing = id(n(first) + 2), open = id(n(first) + 3);
+  std::vector<Start> started{m.take()[0], m.take()[0], m.take()[0]};
+  m.finish(started[0]);
+  m.fail(started[1]);
+  const Start deferring = m.take()[0];
+  REQUIRE(deferring.task == parent);
+  const std::vector<TaskId> children{failing, open};
+  CHECK(m.scheduler.defer({parent, deferring.attempt, deferring.lease, 0, 0}, children, 0, m.settled));
+  CHECK(m.scheduler.state(parent) == State::upstream_failed);  // and it does not wait for ever
+  m.finish(started[2]);
+  CHECK(m.scheduler.unfinished() == 0);
+  m.scheduler.check();
+}
+
+TEST_CASE("a batch that needs more shapes than there may be is refused as a whole") {
+  Machine m(4000);
+  std::vector<ShapeId> shapes;
+  for (Amount memory = 0; memory < 4000; ++memory) shapes.push_back(m.scheduler.shape(cores(1, memory), Lane::threads));
+  const std::vector<Instant> timeout(shapes.size(), kSecond);
+  Submission batch;
+  batch.count = shapes.size();
+  batch.shape = shapes;
+  batch.timeout = timeout;
+  CHECK_THROWS_AS(m.scheduler.submit(batch, 0, m.settled), std::length_error);
+  CHECK(m.scheduler.size() == 0);
+  CHECK(m.scheduler.unfinished() == 0);
+  CHECK(n(m.submit(cores(1))) == 0);  // the next batch begins where this one would have
+  CHECK(m.take().size() == 1);
+  m.scheduler.check();
 }
 
 TEST_CASE("a deferred task whose child has failed ends") {

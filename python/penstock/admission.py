@@ -21,7 +21,7 @@ from penstock.probes.sampler import Sampler
 from penstock.resources import RESOURCES, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from penstock.options import TaskSpec
 
@@ -50,11 +50,15 @@ class Admission:
 
     Args:
         limits: as `Limits.parse` takes them; None for the whole machine, less a tenth of its memory.
+        broken: called when sampling fails: nobody would see any more that there is room.
     """
 
-    def __init__(self, limits: Mapping[str, object] | None) -> None:
+    def __init__(
+        self, limits: Mapping[str, object] | None, broken: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.machine = _this_machine()
-        self._given = dict(limits or {})
+        self._broken = broken
+        self._given = Limits.given(limits)
         self.limits = Limits.parse({"memory": DEFAULT_MEMORY, **self._given}, self.machine.capacity)
         self.gpus = len(self.machine.gpus) or ceil(self.limits.amounts.get("gpu", 0) / 1000)
         self._outside: dict[str, int] = {}
@@ -79,7 +83,7 @@ class Admission:
             return
         self._resting = False
         if self._sampler is None:
-            self._sampler = Sampler(Collector(self.machine), self._sampled)
+            self._sampler = Sampler(Collector(self.machine), self._sampled, on_error=self._broken)
             self._sampler.start()
         else:
             self._sampler.resume()

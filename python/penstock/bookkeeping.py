@@ -5,7 +5,9 @@ Lists by task id, which the native worker loop reads and writes as they are. Not
 
 from __future__ import annotations
 
+import logging
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from penstock.options import TaskSpec
 
 __all__ = ["Bookkeeping", "Waiter"]
+
+_log = logging.getLogger("penstock")
+
+KEPT_ERRORS = 256
+"""Errors of released tasks that are kept for observers, who come to them a little later. They hold whole frames."""
 
 
 class Waiter(Protocol):
@@ -47,9 +54,11 @@ class Bookkeeping:
         self.watch = _core.Watch()
         self._waiters: dict[int, list[Waiter]] = {}
         self.usage: dict[int, Usage] = {}
-        self.gathered: dict[int, int] = {}  # starts that only put together what returned calls gave
+        self.gathered: dict[int, list[int]] = {}  # attempts that only put together what returned calls gave
+        self._rows_before: dict[int, tuple[Any, Any]] = {}  # function and arguments of tasks whose row is such a gather
         self._children: dict[int, list[int]] = {}  # what a task that returned calls has waited for since
         self.ids: dict[Call[Any], int] = {}
+        self._released_errors: deque[int] = deque()
         self.bug: InternalError | None = None
         self._calls: dict[int, Call[Any]] = {}
         self._used_names: dict[str, int] = {}
@@ -145,6 +154,14 @@ class Bookkeeping:
     def lookup(self, call: Call[Any]) -> object:
         return self.results[self.ids[call]]
 
+    def _lookup_any(self, call: Call[Any]) -> object:
+        """As `lookup`, for a task that runs though some of its inputs have no result: None stands for those.
+
+        A thread that was given up on may have left a value all the same.
+        """
+        task = self.ids[call]
+        return self.results[task] if self.scheduler.state(task) == State.SUCCEEDED else None
+
     def bound(self, task: int) -> tuple[tuple[object, ...], dict[str, object]]:
         """Return the arguments of a task with results in the places of calls."""
         entry = self.arguments[task]
@@ -157,13 +174,14 @@ class Bookkeeping:
         if isinstance(entry, _Gather):
             return bind((entry.value,), {}, self.lookup)
         assert isinstance(entry, Call)
+        lookup = self.lookup if self.specs[task].needs == "all" else self._lookup_any
         command = self.specs[task].command
         if command is not None:
             instead = self.specs[task].fallback
             if task in self.fell_back and isinstance(instead, CommandTemplate):
                 command = instead
-            return (command.resolve(self.lookup),), {}
-        return entry.bind(self.lookup)
+            return (command.resolve(lookup),), {}
+        return entry.bind(lookup)
 
     def predecessors(self, task: int) -> Sequence[int]:
         """Return the ids of what a task waits for, the calls that it returned included."""
@@ -176,7 +194,8 @@ class Bookkeeping:
 
     def attempts(self, task: int) -> int:
         """Return how many times the task's function was started."""
-        return max(0, self.scheduler.attempt(task) - self.gathered.get(task, 0))
+        started = self.scheduler.attempt(task)
+        return started - sum(attempt <= started for attempt in self.gathered.get(task, ()))
 
     def failed_before(self, task: int) -> str:
         """Return the names of what `task` waited for that ended without a result, for a message."""
@@ -204,8 +223,18 @@ class Bookkeeping:
             return
         for task in tasks:
             for waiter in self._waiters.pop(task, ()):
-                waiter.settle()
+                self._tell(waiter, task)
             self.watch.remove(task)
+
+    def _tell(self, waiter: Waiter, task: int) -> None:
+        try:
+            waiter.settle()
+        except BaseException:  # noqa: BLE001  a user's callback, and sys.exit() in it must not end this thread
+            _log.exception("a callback on the future of task %r raised", self.names[task])
+
+    def awaited(self) -> list[int]:
+        """Return the tasks that somebody waits for."""
+        return list(self._waiters)
 
     def give_up_waiting(self, task: int, waiter: Waiter) -> None:
         """Forget a waiter that has not heard yet."""
@@ -240,16 +269,44 @@ class Bookkeeping:
             stack.extend((before, False) for before in (*call.inputs, *call.follows))
         return list(order)
 
-    def become_gather(self, task: int, value: object, children: list[int]) -> tuple[Any, Any]:
-        """Let the task's next start return `value` with the results of its calls; returns what it was."""
-        self.gathered[task] = self.gathered.get(task, 0) + 1
+    def become_gather(self, task: int, value: object, children: list[int]) -> None:
+        """Let the task's next attempt return `value` with the results of its calls, which wait in `children`."""
+        self.gathered.setdefault(task, []).append(self.scheduler.attempt(task) + 1)
         self._children[task] = children
-        before = (self.functions[task], self.arguments[task])
-        self.become(task, (_identity, _Gather(value)))
-        return before
+        self._rows_before[task] = (self.functions[task], self.arguments[task])
+        self.functions[task], self.arguments[task] = _identity, _Gather(value)
 
-    def become(self, task: int, row: tuple[Any, Any]) -> None:
-        self.functions[task], self.arguments[task] = row
+    def undo_gather(self, task: int) -> None:
+        """Take `become_gather` back, when the core did not let the task wait."""
+        self.leave_gather(task)
+        self.gathered[task].pop()
+        del self._children[task]
+
+    def leave_gather(self, task: int) -> None:
+        """Let the task's next attempt call its function again, if the last one only gathered."""
+        row = self._rows_before.pop(task, None)
+        if row is not None:
+            self.functions[task], self.arguments[task] = row
+
+    def is_gather(self, task: int) -> bool:
+        """Return whether the task's next attempt only puts together what its calls gave."""
+        return isinstance(self.arguments[task], _Gather)
+
+    def release(self, task: int) -> None:
+        """Let go of what an ended task was made of and what came of it: its future has that, and nobody can ask us."""
+        call = self._calls.pop(task, None)
+        if call is not None:
+            self.ids.pop(call, None)
+        if self._by_name.get(self.names[task]) == task:
+            del self._by_name[self.names[task]]
+            if self.names[task] != self.specs[task].name:
+                self._used_names.pop(self.names[task], None)
+        self.functions[task] = self.arguments[task] = self.results[task] = None
+        self._rows_before.pop(task, None)
+        if task in self.errors:
+            self._released_errors.append(task)
+            if len(self._released_errors) > KEPT_ERRORS:
+                self.errors.pop(self._released_errors.popleft(), None)
 
     def note_usage(self, report: Report) -> None:
         """Keep what an attempt used, here and in the log."""

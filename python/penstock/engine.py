@@ -4,14 +4,19 @@ The engine decides nothing about order: it hands what the core starts to a worke
 core. Functions, arguments and results are kept here in lists by task id; the core sees numbers.
 
 Threads: the crew's workers (native loop, `Crew.work`), one control thread that feeds the executors of processes and
-commands, keeps timeouts and sees the end, and one sampler of the probes (`admission`). None of them polls.
+commands (`lanes`), keeps timeouts and sees the end, and one sampler of the probes (`admission`). None of them polls.
+Whatever one of them raises is a bug of ours and ends the run (`broken`).
+
+What a user hung on a future is called without the engine's lock: it may wait for a thread that needs it.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
+import weakref
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, isfinite
@@ -20,8 +25,17 @@ from typing import TYPE_CHECKING, Any
 from penstock import _core, context
 from penstock.admission import Admission
 from penstock.bookkeeping import Bookkeeping
-from penstock.errors import Cancelled, CycleError, InternalError, OptionError, PenstockError, TaskFailed
+from penstock.errors import (
+    Cancelled,
+    CycleError,
+    InternalError,
+    OptionError,
+    PenstockError,
+    ResourceError,
+    failure_of,
+)
 from penstock.interrupts import IDLE, Mailbox
+from penstock.lanes import LANES, Lanes, holds_calls
 from penstock.observe.events import EventKind
 from penstock.resources import Demand, Limits
 from penstock.states import Cause, State
@@ -29,13 +43,12 @@ from penstock.task import Call, call_of
 from penstock.thread_context import ThreadContext, enter_worker
 
 if TYPE_CHECKING:
-    from penstock.executors import Executor, Report
+    from penstock.executors import Report
     from penstock.options import TaskSpec
     from penstock.policies import Policy
 
-__all__ = ["LANES", "Engine"]
+__all__ = ["Engine"]
 
-LANES = {"threads": 0, "processes": 1, "commands": 2}
 MOST_WORKERS = 64
 NS = 1_000_000_000
 
@@ -57,30 +70,19 @@ class Engine(Bookkeeping):
         if workers is not None and (type(workers) is not int or not 1 <= workers <= 4096):
             raise OptionError(f"workers={workers!r}: allowed is a whole number from 1 to 4096, or None to choose.")
         super().__init__()
-        self.admission = Admission(limits)
+        self.admission = Admission(limits, self.broken)
         self.scheduler = _core.Scheduler(self.admission.gpus)
         self.log = self.scheduler.log
         self.policy = policy
         self.scheduler.set_policy(*policy.to_core())
         self._fixed_workers = workers
         self._most_workers = workers or MOST_WORKERS
-        self.crew = _core.Crew(
-            self.scheduler,
-            functions=self.functions,
-            arguments=self.arguments,
-            results=self.results,
-            watch=self.watch,
-            deferred=Call,
-            hooks=self,
-            most_workers=self._most_workers,
-        )
+        self._crew: _core.Crew | None = None  # holds the engine where the garbage collector cannot see it; see `close`
         self._rng = random.Random(seed)
         self.lock = threading.RLock()  # submissions and reports that touch several tables
         self._threads: list[threading.Thread] = []
         self._control: threading.Thread | None = None
-        self._executors: dict[int, Executor] = {}
-        self._leases: dict[tuple[int, int], int] = {}  # of attempts at executors
-        self._launched: dict[tuple[int, int], Executor] = {}
+        self._lanes = Lanes(self)
         self._shapes: dict[tuple[Demand, int], int] = {}
         self.custom: list[str] = []
         self._stopping = False
@@ -90,6 +92,8 @@ class Engine(Bookkeeping):
         self.idle = threading.Event()  # set while no task is unfinished
         self.idle.set()
         self.admission.attach(self.scheduler)
+        self._pid = os.getpid()
+        _live.add(self)
 
     @property
     def limits(self) -> Limits:
@@ -117,9 +121,21 @@ class Engine(Bookkeeping):
             try:
                 self._submit(specs, indptr, indices)
             except Exception:
-                self.forget(first)
+                self._take_back(first)
                 raise
             return range(first, first + len(calls))
+
+    def submit_all(self, calls: Sequence[Call[Any]]) -> list[int]:
+        """Add calls and what they depend on, unless they are here already; return the ids of `calls`.
+
+        Raises:
+            As `submit_calls`.
+        """
+        with self.lock:
+            fresh = self.unsubmitted(calls)
+            if fresh:
+                self.submit_calls(fresh)
+            return [self.ids[call] for call in calls]
 
     def submit_many(
         self,
@@ -149,7 +165,7 @@ class Engine(Bookkeeping):
                     **_times([spec], 1),
                 )
             except Exception as error:
-                self.forget(first)
+                self._take_back(first)
                 if isinstance(error, _core.CycleError):
                     raise CycleError([f"{spec.name}[{k}]" for k in error.args[0]]) from None
                 raise
@@ -173,6 +189,11 @@ class Engine(Bookkeeping):
             raise CycleError([self.names[base + k] for k in error.args[0]]) from None
         self.settled(settled)
 
+    def _take_back(self, first: int) -> None:
+        """Forget the rows that the core has refused, and let the control thread see that there may be nothing to do."""
+        self.forget(first)
+        self.scheduler.ring()
+
     def _shape(self, spec: TaskSpec) -> int:
         key = (spec.demand, LANES[spec.executor])
         shape = self._shapes.get(key)
@@ -185,10 +206,20 @@ class Engine(Bookkeeping):
             if key[1] == 0:
                 vector += [0] * (_core.MAX_RESOURCES - len(vector))
                 vector[_core.THREAD_SLOTS] = 1
-            shape = self._shapes[key] = self.scheduler.shape(vector, key[1])
+            try:
+                shape = self._shapes[key] = self.scheduler.shape(vector, key[1])
+            except ValueError as error:  # there are too many
+                raise ResourceError(f"task {spec.name!r}: {error}.") from None
         return shape
 
     def _refuse_when_ending(self) -> None:
+        if self.bug is not None:
+            raise self.bug
+        if self.is_copy:
+            raise PenstockError(
+                f"this runtime was started by process {self._pid}, and its threads have stayed there; "
+                "a process that was forked needs one of its own."
+            )
         if self._closed or self._stopping:
             raise Cancelled("the run is ending, so it takes no more tasks.")
 
@@ -205,11 +236,8 @@ class Engine(Bookkeeping):
             lane = LANES[spec.executor]
             if lane == 0:
                 self._ensure_workers(spec.demand.cpu)
-            elif lane not in self._executors:
-                from penstock.executors import make_executor
-
-                self._executors[lane] = make_executor(spec.executor)
-                self._executors[lane].start(self._reported)
+            else:
+                self._lanes.ensure(spec.executor)
 
     def _ensure_workers(self, cpu: int) -> None:
         wanted = self._fixed_workers
@@ -218,10 +246,21 @@ class Engine(Bookkeeping):
             wanted = min(MOST_WORKERS, max(ceil(cores / max(cpu, 100)), ceil(cores / 1000)))
         if len(self._threads) >= wanted:
             return
+        if self._crew is None:
+            self._crew = _core.Crew(
+                self.scheduler,
+                functions=self.functions,
+                arguments=self.arguments,
+                results=self.results,
+                watch=self.watch,
+                deferred=Call,
+                hooks=self,
+                most_workers=self._most_workers,
+            )
         while len(self._threads) < wanted:
             number = len(self._threads)
             thread = threading.Thread(
-                target=self._worker, args=(number,), name=f"penstock-worker-{number}", daemon=True
+                target=self._worker, args=(self._crew, number), name=f"penstock-worker-{number}", daemon=True
             )
             self._threads.append(thread)
             thread.start()
@@ -231,88 +270,63 @@ class Engine(Bookkeeping):
     def workers(self) -> int:
         return len(self._threads)
 
-    def _worker(self, number: int) -> None:
+    def _worker(self, crew: _core.Crew, number: int) -> None:
         enter_worker(self)
-        self.crew.work(number)
+        try:
+            crew.work(number)
+        except BaseException as bug:  # noqa: BLE001  what tasks raise does not come here
+            self.broken(bug)
 
     def _control_loop(self) -> None:
+        try:
+            while not self._closed:
+                self._look_around()
+        except BaseException as bug:  # noqa: BLE001  nobody else would see the end of the run
+            self.broken(bug)
+
+    def _look_around(self) -> None:
+        """Do what is due, then sleep until something else may be."""
         scheduler = self.scheduler
-        while not self._closed:
-            epoch = scheduler.control_epoch()
-            for task, attempt, lane in scheduler.expire():
-                self._timed_out(task, attempt, lane)
-            for lane in (1, 2):
-                # The take also ends backoffs that are due, so it is made for both lanes, used or not.
-                while started := scheduler.take(lane, 0):
-                    self._launch(lane, *started[0])
-            if scheduler.unfinished == 0:
-                with self.lock:
-                    if scheduler.unfinished == 0:
-                        self.admission.rest()
-                        self._tell_idle()
-            scheduler.wait_control(epoch, scheduler.next_wakeup)
-
-    # -------------------------------------------------------------------------------- processes and commands
-
-    def _launch(self, lane: int, task: int, attempt: int, lease: int, devices: int) -> None:
-        from penstock.executors import Launch, Report, Usage
-
-        spec = self.specs[task]
-        executor = self._executors[lane]
-        with self.lock:
-            self._leases[task, attempt] = lease
-            self._launched[task, attempt] = executor
-        try:
-            args, kwargs = self.bound(task)
-        except Exception as error:  # noqa: BLE001  whatever putting the arguments together raises is the task's failure
-            now = time.monotonic_ns()
-            self._reported(Report(task, attempt, None, error, Cause.EXCEPTION, now, now, Usage(None, None)))
-            return
-        executor.launch(
-            Launch(
-                task=task,
-                attempt=attempt,
-                name=self.names[task],
-                function=self.functions[task],
-                args=args,
-                kwargs=kwargs,
-                spec=spec,
-                env=self.admission.environment(spec, devices),
-            )
-        )
-
-    def _reported(self, report: Report) -> None:
-        """Take an executor's report; called on its thread."""
-        try:
-            key = (report.task, report.attempt)
+        epoch = scheduler.control_epoch()
+        for task, attempt, lane in scheduler.expire():
+            self._timed_out(task, attempt, lane)
+        for lane in (1, 2):
+            # The take also ends backoffs that are due, so it is made for both lanes, used or not.
+            while started := scheduler.take(lane, 0):
+                self._lanes.launch(lane, *started[0])
+        if scheduler.unfinished == 0:
             with self.lock:
-                lease = self._leases.pop(key)
-                self._launched.pop(key, None)
-                self.note_usage(report)
-            if report.error is not None:
-                self._attempt_failed(*key, lease, report.cause, report.error, report.started_ns, report.finished_ns)
-            elif isinstance(report.value, Call) or _holds_calls(report.value):
-                self.deferred(*key, lease, report.value, report.started_ns, report.finished_ns)
-            else:
-                with self.lock:
-                    if self.scheduler.attempt(report.task) == report.attempt:
-                        self.results[report.task] = report.value
-                self.scheduler.finish(*key, lease, report.started_ns, report.finished_ns)
-                self.settled([report.task])
-        except BaseException as error:  # noqa: BLE001  a bug of ours must end the run, not the executor's thread
-            self.broken(error)
+                if scheduler.unfinished == 0:
+                    self.admission.rest()
+                    self._tell_idle()
+        scheduler.wait_control(epoch, scheduler.next_wakeup)
 
     def _timed_out(self, task: int, attempt: int, lane: int) -> None:
         limit = self.specs[task].timeout_s
         error = TimeoutError(f"task {self.names[task]!r} ran longer than its timeout of {limit:g} s")
         now = time.monotonic_ns()
-        self._attempt_failed(task, attempt, None, Cause.TIMEOUT, error, now, now)
-        self._kill(task, attempt)
+        self.attempt_failed(task, attempt, None, Cause.TIMEOUT, error, now, now)
+        self._lanes.kill(task, attempt)
 
-    def _kill(self, task: int, attempt: int) -> None:
-        executor = self._launched.get((task, attempt))
-        if executor is not None:
-            executor.kill(task, attempt)
+    def is_running(self, task: int, attempt: int) -> bool:
+        """Return whether this attempt has not ended, and has not been given up."""
+        return self.scheduler.attempt(task) == attempt and self.scheduler.state(task) == State.RUNNING
+
+    def reported(self, report: Report, lease: int) -> None:
+        """Take an executor's report; called on its thread."""
+        task, attempt, started, finished = report.task, report.attempt, report.started_ns, report.finished_ns
+        with self.lock:
+            self.note_usage(report)
+        if report.error is not None:
+            self.attempt_failed(task, attempt, lease, report.cause, report.error, started, finished)
+        elif holds_calls(report.value):
+            self.deferred(task, attempt, lease, report.value, started, finished)
+        else:
+            with self.lock:
+                if self.scheduler.attempt(task) == attempt:
+                    self.results[task] = report.value
+            self.scheduler.finish(task, attempt, lease, started, finished)
+            self.settled([task])
 
     # ---------------------------------------------------------------------------------------- hooks of the crew
 
@@ -325,45 +339,38 @@ class Engine(Bookkeeping):
     ) -> None:
         """Deal with what a task raised; called by a worker."""
         try:
-            if isinstance(error, SystemExit):
-                failure = TaskFailed(self.names[task], f"it called sys.exit({error.code!r}); return a value instead.")
-                failure.__cause__ = error
-                error = failure
-            self._attempt_failed(task, attempt, lease, Cause.EXCEPTION, error, started, finished)
+            error = failure_of(self.names[task], attempt, error)
+            self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, error, started, finished)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not this worker
             self.broken(bug)
 
     def deferred(self, task: int, attempt: int, lease: int | None, value: object, started: int, finished: int) -> None:
         """Let a task that returned further calls wait for them; its result is then theirs."""
         try:
-            with self.lock:
-                if self.scheduler.attempt(task) != attempt or self.scheduler.state(task) != State.RUNNING:
+            failure: PenstockError | None = None
+            settled: list[int] = []
+            with self.lock:  # held until the core knows, or a timeout between the two would retry the wrong row
+                if not self.is_running(task, attempt):
                     self.scheduler.finish(task, attempt, lease, started, finished)  # late: counted and dropped
                     return
-                children = self._adopt(value)
-                before = self.become_gather(task, value, children)
-            try:
-                _, settled = self.scheduler.defer(task, attempt, lease, children)
-            except _core.CycleError as error:
-                self.become(task, before)
-                names = [self.names[k] for k in error.args[0]]
-                self._attempt_failed(task, attempt, lease, Cause.EXCEPTION, CycleError(names), started, finished)
-                return
+                try:
+                    children = self.submit_all(self.calls_in(value))
+                    self.become_gather(task, value, children)
+                    accepted, settled = self.scheduler.defer(task, attempt, lease, children)
+                    if not accepted:  # cancelled just now
+                        self.undo_gather(task)
+                except _core.CycleError as error:
+                    self.undo_gather(task)
+                    failure = CycleError([self.names[k] for k in error.args[0]])
+                except PenstockError as error:
+                    failure = error
+            if failure is not None:
+                self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, failure, started, finished)
             self.settled(settled)
-        except PenstockError as error:
-            self._attempt_failed(task, attempt, lease, Cause.EXCEPTION, error, started, finished)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not this worker
             self.broken(bug)
 
-    def _adopt(self, value: object) -> list[int]:
-        """Submit the calls in a returned value, with what they depend on, unless they are submitted already."""
-        wanted = self.calls_in(value)
-        fresh = self.unsubmitted(wanted)
-        if fresh:
-            self.submit_calls(fresh)
-        return [self.ids[call] for call in wanted]
-
-    def _attempt_failed(
+    def attempt_failed(
         self,
         task: int,
         attempt: int,
@@ -377,17 +384,18 @@ class Engine(Bookkeeping):
         scheduler = self.scheduler
         with self.lock:
             retry_at = None
-            if scheduler.attempt(task) == attempt and scheduler.state(task) == State.RUNNING:
+            if self.is_running(task, attempt):
                 self.errors[task] = error
                 retry_at = self._next_attempt(task, attempt, cause, error)
             _, settled = scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished)
-            self.settled(settled)
-            if self.stop_on_failure and settled and not self._stopping:
-                self.stop_starting()
+        self.settled(settled)
+        if self.stop_on_failure and settled and not self._stopping:
+            self.stop_starting()
 
     def _next_attempt(self, task: int, attempt: int, cause: Cause, error: BaseException) -> int | None:
         """The instant of the next attempt in ns, or None: the task has failed."""
         spec = self.specs[task]
+        self.leave_gather(task)  # a retry or fallback begins at the beginning
         self.failures[task] = failures = self.failures.get(task, 0) + 1
         if self._stopping:
             return None
@@ -408,13 +416,17 @@ class Engine(Bookkeeping):
             )
         self.scheduler.rerank([task], float(priority))
 
-    def set_limits(self, limits: Mapping[str, object]) -> None:
+    def set_limits(self, limits: Mapping[str, object] | None) -> None:
+        limits = Limits.given(limits)
         with self.lock:
             parsed = self.admission.parsed(limits)
             for task in range(len(self.names)):
                 if self.scheduler.state(task) in _NOT_STARTED:
                     parsed.check(self.names[task], self.specs[task].demand)
             self.admission.set_limits(parsed, limits)
+            for demand, lane in list(self._shapes):
+                if lane == LANES["threads"]:
+                    self._ensure_workers(demand.cpu)  # there may be room for more of them now
 
     def set_policy(self, policy: Policy) -> None:
         self.policy = policy
@@ -424,7 +436,7 @@ class Engine(Bookkeeping):
         """End tasks that have not ended. Processes and commands are killed; a thread's result is dropped."""
         running, settled = self.scheduler.cancel(list(tasks), int(cause))
         for task, attempt in running:
-            self._kill(task, attempt)
+            self._lanes.kill(task, attempt)
         self.settled(settled)
 
     def stop_starting(self) -> None:
@@ -432,7 +444,7 @@ class Engine(Bookkeeping):
         with self.lock:
             self._stopping = True
             waiting = [t for t in range(len(self.scheduler)) if self.scheduler.state(t) in _NOT_STARTED]
-            self.cancel(waiting)
+        self.cancel(waiting)
 
     def kill_running(self) -> None:
         """Cancel what is running: processes and commands end; threads go on until their function returns."""
@@ -440,9 +452,7 @@ class Engine(Bookkeeping):
 
     def submit_in_task(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
         call = call_of(target, args, kwargs)
-        with self.lock:
-            if call not in self.ids:
-                self.submit_calls(self.unsubmitted([call]))
+        self.submit_all([call])
         return call
 
     def skip(self, task: int, targets: Sequence[object]) -> None:
@@ -451,12 +461,15 @@ class Engine(Bookkeeping):
         self.cancel([t for t in tasks if self.scheduler.state(t) in _NOT_STARTED], Cause.SKIPPED)
 
     def broken(self, error: BaseException) -> None:
-        """Our own bug: end the run rather than hang, and let its result raise InternalError."""
+        """Our own bug: end the run rather than hang, and let its result, and whoever waits, get InternalError."""
         if self.bug is None:
-            self.bug = InternalError(f"the runtime failed with {error!r}")
-            self.bug.__cause__ = error
+            bug = InternalError(f"the runtime failed with {error!r}")
+            bug.__cause__ = error
+            self.bug = bug
         self._stopping = True
+        self.scheduler.pause()
         self._tell_idle()
+        self.settled(self.awaited())  # whoever begins to wait from now on looks at `bug`
 
     def on_idle(self, news: Mailbox) -> None:
         """Put IDLE into `news` whenever nothing is unfinished any more."""
@@ -465,39 +478,52 @@ class Engine(Bookkeeping):
         if self.idle.is_set():
             news.put(IDLE)
 
+    def forget_news(self, news: Mailbox) -> None:
+        """Undo `on_idle`."""
+        self._idle_news.remove(news)
+
     def _tell_idle(self) -> None:
         self.idle.set()
-        for news in self._idle_news:
+        for news in list(self._idle_news):
             news.put(IDLE)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is the copy of an engine in a process that was forked: its threads are not here."""
+        return os.getpid() != self._pid
 
     def close(self, *, grace_s: float = 5.0) -> None:
         """Stop the workers and executors. Threads in a task that does not return are left to themselves."""
-        if self._closed:
-            return
-        self._closed = True
-        self._stopping = True
+        with self.lock:
+            if self._closed or self.is_copy:
+                return
+            self._closed = True
+            self._stopping = True
         self.scheduler.ring()
-        self.crew.stop()
+        if self._crew is not None:
+            self._crew.stop()
         until = time.monotonic() + grace_s
         busy = self.scheduler.held(_core.THREAD_SLOTS) > 0  # a thread in a task cannot be stopped
         for thread in [self._control, *self._threads]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()) if not busy else 0.05)
-        for executor in self._executors.values():
-            executor.close(kill=True)
+        self._lanes.close()
         self.admission.close()
         self.log.close()
+        self.settled(self.awaited())
+        # The crew is a native object: a cycle through it is never collected. Threads that are still in it hold it.
+        self._crew = None
+        self._threads.clear()
 
 
 _NOT_STARTED = (State.WAITING, State.READY, State.BACKOFF)
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
-
-
-def _holds_calls(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and isinstance(value[0], Call)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    except OverflowError:  # an int beyond all floats
+        return False
 
 
 def _times(specs: Sequence[TaskSpec], count: int) -> dict[str, Any]:
@@ -518,4 +544,14 @@ def _times(specs: Sequence[TaskSpec], count: int) -> dict[str, Any]:
     return columns
 
 
+_live: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a process that was just forked: a thread that is not here may have held a lock."""
+    for engine in list(_live):
+        engine.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 context.install(ThreadContext.of_this_thread)

@@ -26,6 +26,8 @@ __all__ = [
     "ResultError",
     "TaskFailed",
     "did_you_mean",
+    "failure_of",
+    "message_of",
 ]
 
 
@@ -185,6 +187,34 @@ class InternalError(PenstockError):
         lines = [f"{self.problem} (this is a bug in penstock; please report it with the lines below)"]
         lines += [f"  {event}" for event in self.events]
         return "\n".join(lines)
+
+
+def failure_of(task: str, attempt: int, error: BaseException) -> BaseException:
+    """Return what a task's error is to be reported as: itself, unless it would end or interrupt who is told of it.
+
+    Args:
+        task: the task's name.
+        attempt: the attempt that raised it.
+        error: what it raised.
+    """
+    if isinstance(error, SystemExit):
+        said = "sys.exit()" if error.code is None else f"sys.exit({error.code!r})"
+        reason = f"it called {said}; return from the task to succeed, raise an exception to fail"
+    elif isinstance(error, KeyboardInterrupt):
+        reason = "it raised KeyboardInterrupt"
+    else:
+        return error
+    failure = TaskFailed(task, reason, Cause.EXCEPTION, attempt)
+    failure.__cause__ = error
+    return failure
+
+
+def message_of(error: BaseException) -> str:
+    """Return `str(error)`, whatever a user's `__str__` does."""
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  also sys.exit() there
+        return "(its message cannot be shown)"
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from penstock import _core
+from penstock.errors import message_of
 from penstock.resources import RESOURCES, format_amount
 from penstock.states import Cause, State
 
@@ -30,7 +31,7 @@ def why(engine: Engine, task: int) -> str:
     if state == State.BACKOFF:
         left = (told["retry_at"] - time.monotonic_ns()) / 1e9
         error = engine.errors.get(task)
-        return f"{name} failed with {error!r} and is tried again in {max(left, 0.0):.1f} s."
+        return f"{name} failed with {_shown(error)} and is tried again in {max(left, 0.0):.1f} s."
     if state == State.READY:
         return f"{name} is ready, but {_not_started(engine, told)}."
     cause = Cause(told["cause"])
@@ -62,6 +63,10 @@ def _not_started(engine: Engine, told: dict[str, object]) -> str:
     if not told["ahead"]:
         return "no worker has taken it yet"
     return f"{told['ahead']} tasks of the same demand are in its heap, and more urgent ones start first"
+
+
+def _shown(error: BaseException | None) -> str:
+    return "no error" if error is None else f"{type(error).__name__}: {message_of(error)}".removesuffix(": ")
 
 
 def _listed(names: list[str]) -> str:

@@ -24,20 +24,28 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
     `concurrent.futures.wait` and `as_completed`, and wrapped by `asyncio.wrap_future`.
     """
 
-    def __init__(self, engine: Engine, task: int) -> None:
+    def __init__(self, engine: Engine, task: int, *, alone: bool = False) -> None:
         super().__init__()
         self._engine = engine
+        self._alone = alone
         self.task = task
 
     @classmethod
-    def of(cls, engine: Engine, task: int) -> Future[Any]:
-        """Return a future of a task of `engine`, settled at once when the task has ended."""
-        for found in engine.waiters(task):
-            if isinstance(found, Future):
-                return found
-        future: Future[Any] = cls(engine, task)
-        engine.await_end(task, future)
-        if engine.scheduler.state(task) in _FINAL:  # ended before anyone could see that it is watched
+    def of(cls, engine: Engine, task: int, *, alone: bool = False) -> Future[Any]:
+        """Return a future of a task of `engine`, settled at once when the task has ended.
+
+        Args:
+            engine: whose task it is.
+            task: its id.
+            alone: nobody can ask for the result but through the future, so the engine need not keep it.
+        """
+        with engine.lock:  # of two threads that ask, both get the same
+            known = [found for found in engine.waiters(task) if isinstance(found, Future)]
+            future: Future[Any] = known[0] if known else cls(engine, task, alone=alone)
+            if not known:
+                engine.await_end(task, future)
+        # Ended, or broken, before anyone could see that it is watched.
+        if engine.scheduler.state(task) in _FINAL or engine.bug is not None:
             engine.settled([task])
         return future
 
@@ -72,12 +80,22 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
 
     def settle(self) -> None:
         """Take the task's outcome; called once, by the engine."""
+        try:
+            self._take_outcome()
+        finally:
+            if self._alone:
+                self._engine.release(self.task)
+
+    def _take_outcome(self) -> None:
         engine, task = self._engine, self.task
         state = State(engine.scheduler.state(task))
         if state == State.SUCCEEDED:
             self.set_running_or_notify_cancel()
             self.set_result(engine.results[task])
-        elif state == State.CANCELLED:
+        elif state not in _FINAL and engine.bug is not None:
+            self.set_running_or_notify_cancel()
+            self.set_exception(engine.bug)
+        elif state == State.CANCELLED or state not in _FINAL:  # the latter: its engine was closed
             super().cancel()
             self.set_running_or_notify_cancel()
         else:

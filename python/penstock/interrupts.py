@@ -13,6 +13,8 @@ from types import FrameType
 
 __all__ = ["IDLE", "INTERRUPT", "Mailbox", "heed_interrupts"]
 
+_LONGEST_MS = 2**31 - 1  # 24 days; poll takes no more
+
 INTERRUPT = "interrupt"
 IDLE = "idle"
 
@@ -51,7 +53,7 @@ class Mailbox:
         while True:
             if self._words:
                 return self._words.popleft()
-            if not self._poll.poll(None if timeout is None else timeout * 1000):
+            if not self._poll.poll(None if timeout is None else min(timeout * 1000, _LONGEST_MS)):
                 return None
             # Emptied before the words are looked at, so that none is left behind without a byte.
             with suppress(BlockingIOError):

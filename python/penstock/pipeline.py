@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from penstock.errors import CycleError, DuplicateNameError, OptionError, PenstockError, did_you_mean
 from penstock.options import is_name
 from penstock.policies import Policy, resolve
+from penstock.resources import Limits
 from penstock.task import Call, Recorder, recorder
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Pipeline:
             policy = resolve(policy)
         self.name = name
         self.policy: Policy | None = policy
-        self.limits = None if limits is None else dict(limits)
+        self.limits = None if limits is None else Limits.given(limits)
         self.workers = workers
         self._calls: list[Call[Any]] = []
         self._names: dict[str, Call[Any]] = {}
@@ -251,7 +252,7 @@ class Pipeline:
     ) -> dict[str, Any]:
         return {
             "policy": resolve(self.policy if policy is None else policy),
-            "limits": self.limits if limits is None else dict(limits),
+            "limits": self.limits if limits is None else Limits.given(limits),
             "workers": self.workers if workers is None else workers,
         }
 

@@ -232,6 +232,19 @@ class Limits:
             raise OptionError(f"limits= names more custom resources than the {MAX_CUSTOM} that a run may have.")
         return cls(MappingProxyType(amounts), MappingProxyType(shares), tuple(notes), MappingProxyType(dict(machine)))
 
+    @staticmethod
+    def given(values: object) -> dict[str, object]:
+        """Return a copy of what a user gave as `limits=`; None is no limits.
+
+        Raises:
+            OptionError: it is no mapping.
+        """
+        if values is None:
+            return {}
+        if not isinstance(values, Mapping):
+            raise OptionError(f"limits={values!r}: allowed is a mapping such as {{'cpu': 0.8, 'memory': '8GiB'}}.")
+        return dict(values)
+
     def on_device(self, name: str, capacity: int) -> int:
         """Return how much of one GPU may be used.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from penstock.engine import Engine
-from penstock.errors import Cancelled, ResultError, TaskFailed
+from penstock.errors import Cancelled, OptionError, ResultError, TaskFailed, message_of
 from penstock.explain import why
 from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
 from penstock.observe.attach import Observers, attach
@@ -89,13 +91,17 @@ class Run:
         grace_s: float = 10.0,
         news: Mailbox | None = None,
     ) -> None:
+        if on_failure not in ("continue", "stop"):
+            raise OptionError(f"on_failure={on_failure!r}: allowed is 'continue' or 'stop'.")
+        _check_seconds("grace_s", grace_s)
         frozen = pipeline.freeze()
         self._grace_s = grace_s
         self._presses = 0  # of Ctrl-C
         self._kill_until: float | None = None
         self._news = Mailbox() if news is None else news
         self._result: RunResult | None = None
-        self._engine = Engine(policy=resolve(policy), limits=dict(limits or {}), workers=workers)
+        self._ending = threading.Lock()
+        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
         self._engine.stop_on_failure = on_failure == "stop"
         self._view = View(self._engine, frozen.name)
         self._observers: Observers | None = None
@@ -128,7 +134,7 @@ class Run:
         Raises:
             ResourceError: a task that has not ended could never start under them; nothing is changed.
         """
-        self._engine.set_limits(dict(limits or {}))
+        self._engine.set_limits(limits)
 
     def pause(self) -> None:
         """Start nothing more until `resume`; what runs goes on."""
@@ -176,7 +182,7 @@ class Run:
         return self._engine.idle.is_set()
 
     def wait(self, timeout: float | None = None) -> RunResult:
-        """Block until the run has ended and return its result.
+        """Block until the run has ended and return its result; several threads may.
 
         On the main thread, Ctrl-C stops starting tasks and waits for the running ones, at most the run's grace time; a
         second one kills them. What has finished is kept, and the result says `interrupted`.
@@ -189,18 +195,23 @@ class Run:
         """
         if self._result is not None:
             return self._result
-        with heed_interrupts(self._news):
-            return self._wait(timeout)
+        # Ctrl-C comes to the main thread alone, and what it says must not get lost between two waits.
+        news = self._news if threading.current_thread() is threading.main_thread() else Mailbox()
+        self._engine.on_idle(news)
+        try:
+            with heed_interrupts(news):
+                return self._wait(news, timeout)
+        finally:
+            self._engine.forget_news(news)
 
-    def _wait(self, timeout: float | None) -> RunResult:
+    def _wait(self, mailbox: Mailbox, timeout: float | None) -> RunResult:
         engine = self._engine
-        engine.on_idle(self._news)
         until = None if timeout is None else time.monotonic() + timeout
         while not engine.idle.is_set():
             if self._presses > 1 and self._kill_until is None:
                 engine.kill_running()
                 self._kill_until = until = time.monotonic() + KILLED_S
-            news = self._news.get(None if until is None else max(0.0, until - time.monotonic()))
+            news = mailbox.get(None if until is None else max(0.0, until - time.monotonic()))
             if news is None:
                 if self._kill_until is not None:
                     break  # a thread that does not return is left behind
@@ -217,15 +228,17 @@ class Run:
 
     def _end(self) -> RunResult:
         engine = self._engine
-        if self._result is None:
-            engine.log.append(int(EventKind.RUN_FINISHED))
-            engine.close()
-            if self._observers is not None:
-                self._observers.close()
-            if engine.bug is not None:
-                raise engine.bug
-            self._result = RunResult(engine, self._view, interrupted=self._presses > 0)
-        return self._result
+        with self._ending:
+            if self._result is None:
+                if engine.bug is not None:
+                    engine.close()
+                    raise engine.bug
+                engine.log.append(int(EventKind.RUN_FINISHED))
+                engine.close()
+                if self._observers is not None:
+                    self._observers.close()
+                self._result = RunResult(engine, self._view, interrupted=self._presses > 0)
+            return self._result
 
     def __enter__(self) -> Run:
         return self
@@ -233,6 +246,7 @@ class Run:
     def __exit__(self, *exc: object) -> None:
         if exc[0] is not None:
             self.cancel()
+        self.resume()  # nobody else could any more
         self.wait()
 
     def __repr__(self) -> str:
@@ -336,6 +350,11 @@ class RunResult(Mapping[str, Any]):
         return f"<RunResult {self.name!r}: {shown or 'no tasks'}{', interrupted' if self.interrupted else ''}>"
 
 
+def _check_seconds(option: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise OptionError(f"{option}={value!r}: allowed is a number of seconds from 0 up.")
+
+
 def value_of(engine: Engine, task: int) -> Any:
     """Return the value of a task that has ended, or raise what became of it; see `RunResult.__getitem__`."""
     state = State(engine.scheduler.state(task))
@@ -345,7 +364,7 @@ def value_of(engine: Engine, task: int) -> Any:
         return engine.results[task]
     error = engine.errors.get(task)
     if state == State.FAILED:
-        reason = str(error) or type(error).__name__ if error is not None else "no reason was recorded"
+        reason = message_of(error) or type(error).__name__ if error is not None else "no reason was recorded"
         raise TaskFailed(name, reason, cause, engine.attempts(task)) from error
     if state == State.UPSTREAM_FAILED:
         blame = engine.failed_before(task)

@@ -40,7 +40,9 @@ class Runtime:
         print(future.result())
     ```
 
-    Leaving the block waits for what was submitted; leaving it by an exception cancels what has not started.
+    Leaving the block waits for what was submitted, and ends a pause first; leaving it by an exception cancels what has
+    not ended. A result is kept by its future; of tasks that were submitted as a `Call`, and of batches, the runtime
+    keeps it too, until it is closed, because later tasks may ask for it.
 
     Args:
         workers: threads; None for as many as the machine's cores and the tasks' demands call for.
@@ -66,6 +68,8 @@ class Runtime:
         from penstock.observe.attach import attach
 
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._closing = threading.Lock()
+        self._closed = False
         self._tasks: dict[Any, Task[..., Any]] = {}
         self._view = View(self._engine, name)
         self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=False, trace=None)
@@ -76,7 +80,7 @@ class Runtime:
 
         Args:
             task: a function, a `Task` (`task.with_options(...)` for options of this call alone), or a `Call`.
-            args, kwargs: its arguments; calls that were submitted before, and futures' calls, may stand in them.
+            args, kwargs: its arguments; calls may stand in them, which are submitted too unless they have been.
 
         Raises:
             ResourceError: it could never start here.
@@ -84,8 +88,7 @@ class Runtime:
         """
         engine = self._engine
         call = call_of(self._task_of(task), args, kwargs)
-        engine.submit_in_task(call, (), {})
-        return Future.of(engine, engine.ids[call])
+        return Future.of(engine, engine.submit_all([call])[0], alone=not isinstance(task, Call))
 
     def _task_of(self, function: Any) -> Any:
         """Return the task of a plain function, made once: reading its signature takes longer than running it."""
@@ -103,7 +106,7 @@ class Runtime:
         engine = self._engine
         task = self._task_of(task)
         calls = [call_of(task, row) for row in zip(*iterables, strict=False)]
-        return [Future.of(engine, k) for k in engine.submit_calls(calls)]
+        return [Future.of(engine, k, alone=True) for k in engine.submit_all(calls)]
 
     def submit_many(
         self,
@@ -175,7 +178,7 @@ class Runtime:
 
     def set_limits(self, limits: Mapping[str, object] | None) -> None:
         """Change how much of the machine may be used; see `Run.set_limits`."""
-        self._engine.set_limits(dict(limits or {}))
+        self._engine.set_limits(limits)
 
     def pause(self) -> None:
         """Start nothing more until `resume`."""
@@ -195,17 +198,34 @@ class Runtime:
         return self._engine.idle.wait(timeout)
 
     def close(self, *, cancel: bool = False) -> None:
-        """Wait for what was submitted, or cancel it, and stop the workers. A closed runtime takes no more tasks."""
-        if cancel:
-            self._engine.stop_starting()
-            self._engine.kill_running()
-        else:
-            self._engine.idle.wait()
-        self._engine.log.append(int(EventKind.RUN_FINISHED))
-        self._engine.close()
-        self._observers.close()
-        if self._engine.bug is not None:
-            raise self._engine.bug
+        """Wait for what was submitted, or cancel it, and stop the workers. A closed runtime takes no more tasks.
+
+        It ends a pause. When it is interrupted, by Ctrl-C say, it cancels what has not ended, and closes. In a process
+        that was forked it does nothing: the runtime is the parent's.
+        """
+        engine = self._engine
+        if engine.is_copy:
+            return
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            engine.scheduler.resume()  # or what waits would never end
+            try:
+                if not cancel:
+                    engine.idle.wait()
+            except BaseException:
+                cancel = True
+                raise
+            finally:
+                if cancel:
+                    engine.stop_starting()
+                    engine.kill_running()
+                engine.log.append(int(EventKind.RUN_FINISHED))
+                engine.close()
+                self._observers.close()
+        if engine.bug is not None:
+            raise engine.bug
 
     def __enter__(self) -> Runtime:
         return self
@@ -231,6 +251,8 @@ class Batch(Sequence[Any]):
             self._open_to = open_to
             last, bell = open_to - 1, _Bell()
             engine.await_end(last, bell)
+            if engine.bug is not None:
+                raise engine.bug
             if engine.scheduler.unfinished_up_to(last, open_to) == last:
                 engine.settled([last])
             if not bell.event.wait(None if until is None else max(0.0, until - time.monotonic())):

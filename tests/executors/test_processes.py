@@ -389,3 +389,41 @@ def test_receiver_that_raises_is_logged_and_the_executor_goes_on(processes: Any,
     processes.executor._report = take
     assert processes.value(processes.launch(double, 2)) == 4
     assert "the report of an attempt was not taken" in caplog.text
+
+
+class Exits:
+    """Calls sys.exit() when it is pickled, or when it is made again in the process with the given id."""
+
+    def __init__(self, unpickled_in: int | None = None) -> None:
+        self.unpickled_in = unpickled_in
+
+    def __reduce__(self) -> Any:
+        if self.unpickled_in is None:
+            sys.exit("in __reduce__")
+        return _made_in, (self.unpickled_in,)
+
+
+def _made_in(pid: int) -> None:
+    if os.getpid() == pid:
+        sys.exit("when made again")
+
+
+def test_sys_exit_while_arguments_are_pickled_is_the_tasks_failure(processes: Any) -> None:
+    error = processes.error(processes.launch(double, Exits()))
+    assert isinstance(error, PickleError)
+    assert "argument 1 ('x'), a tests.executors.test_processes.Exits, cannot be pickled: in __reduce__." in str(error)
+    assert processes.value(processes.launch(double, 4)) == 8
+
+
+def test_sys_exit_while_a_result_is_pickled_is_the_tasks_failure(processes: Any) -> None:
+    error = processes.error(processes.launch(lambda: Exits()))
+    assert isinstance(error, PickleError)
+    assert "cannot be pickled: in __reduce__." in str(error)
+    assert processes.value(processes.launch(double, 4)) == 8
+
+
+def test_sys_exit_while_a_result_is_made_again_is_the_tasks_failure(processes: Any) -> None:
+    error = processes.error(processes.launch(Exits, os.getpid()))
+    assert isinstance(error, PickleError)
+    assert "cannot be made again here: when made again." in str(error)
+    assert processes.value(processes.launch(double, 4)) == 8

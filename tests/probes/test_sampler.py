@@ -124,3 +124,19 @@ def test_a_receiver_may_stop_its_own_sampler(samples: Samples) -> None:
     own._thread.join(PATIENCE_S)
     assert not own._thread.is_alive()
     assert samples.empty()
+
+
+def test_who_asks_for_errors_gets_the_first_one_and_sampling_ends(samples: Samples) -> None:
+    problems: queue.Queue[BaseException] = queue.Queue()
+
+    def fail(sample: Sample) -> None:
+        samples.put(sample)
+        raise RuntimeError("the receiver's own mistake")
+
+    failing = Sampler(Collector(Machine.detect()), fail, on_error=problems.put, period_s=SHORT_S)
+    failing.start()
+    assert "own mistake" in str(problems.get(timeout=PATIENCE_S))
+    failing._thread.join(PATIENCE_S)
+    assert not failing._thread.is_alive()
+    assert samples.qsize() == 1
+    assert problems.empty()

@@ -82,7 +82,7 @@ class ReactorExecutor(ABC):
         assert self._report is not None
         try:
             self._report(report)
-        except Exception:
+        except BaseException:
             log.exception("penstock: the report of an attempt was not taken; this is a bug in penstock")
 
     @abstractmethod

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from penstock.errors import PickleError
+from penstock.errors import PickleError, message_of
 from penstock.task import Task
 
 __all__ = ["dump", "dump_arguments", "dump_function", "dump_result", "load"]
@@ -59,7 +59,7 @@ def dump_function(task: str, function: Callable[..., Any]) -> Dumped:
     """
     try:
         return dump(function)
-    except Exception as error:
+    except BaseException as error:  # a user's method may even call sys.exit()
         raise PickleError(
             f"task {task!r}: its function cannot be pickled, which a task with executor='processes' needs: "
             f"{_why(error)}. Make what it uses inside the function, or use executor='threads'."
@@ -76,7 +76,7 @@ def dump_arguments(
     """
     try:
         return dump((args, dict(kwargs)))
-    except Exception as error:
+    except BaseException as error:
         place, value = _culprit(function, args, kwargs)
         raise PickleError(
             f"task {task!r}: {place}, {_a_type(value)}, cannot be pickled: {_why(error)}. A task with "
@@ -94,7 +94,7 @@ def dump_result(task: str, value: object) -> Dumped:
         return dump(value)
     except MemoryError:
         raise
-    except Exception as error:
+    except BaseException as error:
         raise PickleError(
             f"task {task!r}: its result, {_a_type(value)}, cannot be pickled: {_why(error)}. A task with "
             "executor='processes' returns its result by pickle: return plain data, or use executor='threads'."
@@ -201,7 +201,7 @@ def _culprit(
 def _can_be_pickled(value: object) -> bool:
     try:
         dump(value)
-    except Exception:  # noqa: BLE001  pickling calls methods of the user's classes
+    except BaseException:  # noqa: BLE001  pickling calls methods of the user's classes
         return False
     return True
 
@@ -215,4 +215,4 @@ def _a_type(value: object) -> str:
 
 
 def _why(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
+    return message_of(error).strip().rstrip(".") or type(error).__name__

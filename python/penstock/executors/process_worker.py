@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from penstock import context
-from penstock.errors import PenstockError, PickleError, TaskFailed
+from penstock.errors import PenstockError, PickleError, failure_of, message_of
 from penstock.executors.failures import traceback_text
 from penstock.executors.framing import Frame, receive, send
 from penstock.executors.own_process import Meter, die_with_parent, memory_capped
@@ -107,7 +107,7 @@ class _Worker:
             trace = "" if isinstance(error, PickleError) and error.__cause__ is not None else traceback_text(error)
             shown = _presentable(order, error)
             cause = Cause.OOM if isinstance(error, MemoryError) else Cause.EXCEPTION
-            text = f"{type(error).__name__}: {_message(shown)}"
+            text = f"{type(error).__name__}: {message_of(shown)}"
             parts = _dumped_error(shown)
         finished = finished or time.monotonic_ns()
         for stream in (sys.stdout, sys.stderr):
@@ -126,7 +126,7 @@ class _Worker:
             raise
         except BaseException as error:
             raise PickleError(
-                f"task {order.name!r}: its function cannot be made again in a worker process: {_message(error)}. "
+                f"task {order.name!r}: its function cannot be made again in a worker process: {message_of(error)}. "
                 "What it needs must be importable there."
             ) from error
         try:
@@ -135,7 +135,7 @@ class _Worker:
             raise
         except BaseException as error:
             raise PickleError(
-                f"task {order.name!r}: its arguments cannot be made again in a worker process: {_message(error)}. "
+                f"task {order.name!r}: its arguments cannot be made again in a worker process: {message_of(error)}. "
                 "Their classes must be importable there, and be able to unpickle what they pickle."
             ) from error
         return function, args, kwargs
@@ -177,22 +177,12 @@ def _die_of(number: signal.Signals) -> NoReturn:
 
 def _presentable(order: Order, error: BaseException) -> BaseException:
     """Return the error to report: `error`, or one that says more and that is safe to raise in the parent."""
-    if isinstance(error, SystemExit):
-        said = "sys.exit()" if error.code is None else f"sys.exit({error.code!r})"
-        return TaskFailed(
-            order.name,
-            f"it called {said}; return from the task to succeed, raise an exception to fail",
-            Cause.EXCEPTION,
-            order.attempt,
-        )
-    if isinstance(error, KeyboardInterrupt):
-        return TaskFailed(order.name, "it raised KeyboardInterrupt", Cause.EXCEPTION, order.attempt)
     if isinstance(error, MemoryError) and order.memory_limit is not None:
         return MemoryError(
             f"task {order.name!r} needed more than its memory_limit of {order.memory_limit} bytes"
             f"{f' ({error})' if str(error) else ''}; raise memory_limit= or let it use less."
         )
-    return error
+    return failure_of(order.name, order.attempt, error)
 
 
 def _dumped_error(error: BaseException) -> Dumped:
@@ -200,13 +190,6 @@ def _dumped_error(error: BaseException) -> Dumped:
         return dump(error)
     except Exception:  # noqa: BLE001  its text travels in any case
         return []
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  a user's __str__
-        return "(its message cannot be shown)"
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:

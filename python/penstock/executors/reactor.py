@@ -147,5 +147,5 @@ class Reactor:
     def _guarded(callback: Callback) -> None:
         try:
             callback()
-        except Exception:  # one attempt's trouble must not take the others' thread away
+        except BaseException:  # one attempt's trouble must not take the others' thread away
             log.exception("penstock: a callback of an executor failed; this is a bug in penstock")

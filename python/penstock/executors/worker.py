@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import penstock
-from penstock.errors import InternalError, PickleError, TaskFailed
+from penstock.errors import InternalError, PickleError, TaskFailed, message_of
 from penstock.executors.child import Child, Ending
 from penstock.executors.failures import RemoteTraceback
 from penstock.executors.framing import Frame, FrameReader, FrameWriter
@@ -200,11 +200,11 @@ class Worker:
         if cause is Cause.NONE:
             try:
                 value = load(frame[1:])
-            except Exception as problem:  # noqa: BLE001  it makes objects of the user's classes
+            except BaseException as problem:  # noqa: BLE001  it makes objects of the user's classes
                 cause = Cause.EXCEPTION
                 error = PickleError(
                     f"task {launch.name!r}: its result was pickled in the worker process but cannot be made again here: "
-                    f"{problem}. Its classes must be importable here, and be able to unpickle what they pickle."
+                    f"{message_of(problem)}. Its classes must be importable here, and be able to unpickle what they pickle."
                 )
         else:
             error = _error_of(launch, reply, frame[1:])
@@ -237,7 +237,7 @@ def _error_of(launch: Launch, reply: Reply, parts: Frame) -> BaseException:
     if parts:
         try:
             error = load(parts)
-        except Exception:  # noqa: BLE001  many exceptions pickle but do not unpickle; their text is there
+        except BaseException:  # noqa: BLE001  many exceptions pickle but do not unpickle; their text is there
             error = None
     if not isinstance(error, BaseException):
         error = TaskFailed(launch.name, reply.text, Cause(reply.cause), launch.attempt)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from penstock.errors import message_of
 from penstock.observe.events import Event, EventKind, events_of
 from penstock.observe.subscription import Subscription
 from penstock.observe.timeline import Timeline
@@ -87,7 +88,7 @@ def error_line(error: BaseException | None, cause: Cause = Cause.NONE) -> str:
     """Return an error as one short line; when the error is unknown, its cause in words."""
     if error is None:
         return cause.name.lower() if cause is not Cause.NONE else "unknown error"
-    first = next(iter(str(error).strip().splitlines()), "")
+    first = next(iter(message_of(error).strip().splitlines()), "")
     name = type(error).__name__
     return f"{name}: {first}" if first else name
 

@@ -18,18 +18,27 @@ class Sampler:
     """Takes a sample every `period_s` seconds on its own thread and hands it to `on_sample`.
 
     It sleeps on a condition: paused, it costs nothing and wakes for nothing. All methods may be called from
-    any thread; `on_sample` is called on the sampler's thread and should return soon. What it raises is
-    logged and sampling goes on.
+    any thread; `on_sample` is called on the sampler's thread and should return soon.
 
     Args:
         collector: what takes the samples; it is closed when the sampler stops.
         on_sample: called with each sample.
+        on_error: called once with what the collector or `on_sample` raised, on the sampler's thread, after which no
+            sample is taken any more. None: it is logged, and sampling goes on.
         period_s: seconds from one sample to the next, > 0.
     """
 
-    def __init__(self, collector: Collector, on_sample: Callable[[Sample], None], *, period_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        on_sample: Callable[[Sample], None],
+        *,
+        on_error: Callable[[BaseException], None] | None = None,
+        period_s: float = 0.5,
+    ) -> None:
         self._collector = collector
         self._on_sample = on_sample
+        self._on_error = on_error
         self._period_s = period_s
         self._changed = threading.Condition()
         self._paused = False
@@ -67,14 +76,21 @@ class Sampler:
 
     def _run(self) -> None:
         try:
-            while self._may_sample():
-                sample = self._collector.collect()
-                try:
-                    self._on_sample(sample)
-                except Exception:  # noqa: BLE001  a failing receiver must not end the sampling
-                    _log.exception("the receiver of a sample failed; sampling goes on")
+            while self._may_sample() and self._sampled():
+                pass
         finally:
             self._collector.close()
+
+    def _sampled(self) -> bool:
+        """Take a sample and hand it on; return whether sampling goes on."""
+        try:
+            self._on_sample(self._collector.collect())
+        except Exception as error:  # noqa: BLE001  ours or the receiver's
+            if self._on_error is not None:
+                self._on_error(error)
+                return False
+            _log.exception("taking a sample, or its receiver, failed; sampling goes on")
+        return True
 
     def _may_sample(self) -> bool:
         """Wait until a sample is due and wanted; return False once stopped."""

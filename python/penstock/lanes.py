@@ -1,0 +1,112 @@
+"""The lanes of processes and commands: their executors, and the attempts that are with them now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from penstock.errors import Cancelled
+from penstock.inputs import inputs_of
+from penstock.states import Cause
+
+if TYPE_CHECKING:
+    from penstock.engine import Engine
+    from penstock.executors import Executor, Report
+
+__all__ = ["LANES", "Lanes", "holds_calls"]
+
+LANES = {"threads": 0, "processes": 1, "commands": 2}
+
+
+class Lanes:
+    """Hands the attempts that the core starts to executors, and their reports to the engine.
+
+    `launch` is the control thread's; reports come on the executors' threads, and `kill` may be called from any.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._executors: dict[int, Executor] = {}
+        self._leases: dict[tuple[int, int], int] = {}  # of the attempts that are out
+        self._launched: dict[tuple[int, int], Executor] = {}
+
+    def ensure(self, name: str) -> None:
+        """Start the executor of a lane, unless it runs."""
+        lane = LANES[name]
+        if lane not in self._executors:
+            from penstock.executors import make_executor
+
+            executor = make_executor(name)
+            executor.start(self._reported)
+            self._executors[lane] = executor
+
+    def launch(self, lane: int, task: int, attempt: int, lease: int, devices: int) -> None:
+        """Let an executor begin an attempt; exactly one report of it reaches the engine."""
+        from penstock.executors import Launch
+
+        engine, executor, key = self._engine, self._executors[lane], (task, attempt)
+        with engine.lock:
+            self._leases[key] = lease
+        if not engine.is_running(task, attempt):  # cancelled since the core started it
+            self._answer(task, attempt, None, Cancelled(f"task {engine.names[task]!r} was cancelled."))
+            return
+        try:
+            args, kwargs = engine.bound(task)
+        except Exception as error:  # noqa: BLE001  whatever putting the arguments together raises is the task's failure
+            self._answer(task, attempt, None, error)
+            return
+        if engine.is_gather(task):  # nothing is left to run, and what it gives need not be picklable
+            self._answer(task, attempt, args[0], None)
+            return
+        spec = engine.specs[task]
+        self._launched[key] = executor
+        executor.launch(
+            Launch(
+                task=task,
+                attempt=attempt,
+                name=engine.names[task],
+                function=engine.functions[task],
+                args=args,
+                kwargs=kwargs,
+                spec=spec,
+                env=engine.admission.environment(spec, devices),
+            )
+        )
+        # A cancel that looked into `_launched` too early finds the attempt there from now on; one that came before is
+        # seen here.
+        if not engine.is_running(task, attempt):
+            executor.kill(task, attempt)
+
+    def kill(self, task: int, attempt: int) -> None:
+        """End an attempt that is with an executor; its report follows."""
+        executor = self._launched.get((task, attempt))
+        if executor is not None:
+            executor.kill(task, attempt)
+
+    def close(self) -> None:
+        """End what runs, and the executors."""
+        for executor in self._executors.values():
+            executor.close(kill=True)
+
+    def _answer(self, task: int, attempt: int, value: object, error: BaseException | None) -> None:
+        """Report an attempt that no executor was needed for."""
+        from penstock.executors import Report, Usage
+
+        now = time.monotonic_ns()
+        cause = Cause.NONE if error is None else Cause.EXCEPTION
+        self._reported(Report(task, attempt, value, error, cause, now, now, Usage(None, None)))
+
+    def _reported(self, report: Report) -> None:
+        engine, key = self._engine, (report.task, report.attempt)
+        try:
+            with engine.lock:
+                lease = self._leases.pop(key)
+                self._launched.pop(key, None)
+            engine.reported(report, lease)
+        except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not the executor's thread
+            engine.broken(bug)
+
+
+def holds_calls(value: object) -> bool:
+    """Return whether a returned value stands for further work: a call is somewhere in it."""
+    return bool(inputs_of((value,), {}))
