@@ -39,6 +39,7 @@ void bind_crew(py::module_& m) {
            py::arg("scheduler"), py::kw_only(), py::arg("functions"), py::arg("arguments"), py::arg("results"),
            py::arg("watch"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
       .def("work", &Crew::work, py::arg("worker"))
+      .def("ends_soon", &Crew::ends_soon, py::arg("task"), py::call_guard<py::gil_scoped_release>())
       .def("stop", &Crew::stop);
   m.def("current_task", [] { return current().task; });
   m.def("current_attempt", [] { return current().attempt; });

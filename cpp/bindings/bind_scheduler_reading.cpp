@@ -56,6 +56,10 @@ void bind_scheduler_reading(DoorClass& c) {
     const Instant at = d.core().next_wakeup();
     return at == kNever ? std::optional<Instant>() : at;
   });
+  c.def("want_idle", [](Door& d, bool wanted) {
+     d.idle_wanted.fetch_add(wanted ? 1 : -1, std::memory_order_seq_cst);
+     if (wanted) d.control.ring_all();
+   }, py::arg("wanted"));
   c.def_property_readonly("log", &Door::log);
   // Sleeping: note the epoch, look for work, and wait when there is none.
   c.def("control_epoch", [](Door& d) { return d.control.epoch(); });

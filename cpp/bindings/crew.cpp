@@ -45,6 +45,14 @@ Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table r
   for (std::size_t w = 0; w < most_workers; ++w) hands_.push_back(std::make_unique<Hand>());
 }
 
+bool Crew::ends_soon(std::uint32_t task) const {
+  for (int k = 0; k < looks_; ++k) {
+    if (is_final(door_->core().state(TaskId{task})) && turnstile_.empty()) return true;
+    StdAtom::relax();
+  }
+  return false;
+}
+
 void Crew::stop() {
   stopped_.store(true, std::memory_order_seq_cst);
   door_->workers.ring_all();
@@ -68,6 +76,8 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
   reports.reserve(kMostAtOnce);
   Instant help_ns = kHelpNs;
   bool left_alone = false;  // another's hand has had its help_ns
+  // Whether looking before sleeping pays: it does while work keeps coming within moments, and an idle worker soon stops.
+  int luck = 1;
   Instant task_ns = kBatchNs;  // what a task of this worker takes, to the next power of two or so
   while (!stopped_.load(std::memory_order_seq_cst)) {
     const std::uint64_t epoch = door_->workers.epoch();
@@ -85,7 +95,8 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
       // Timers are the control thread's: it wakes a worker when one makes something ready.
       const Instant until = cards ? taken + help_ns : kNever;
       help_ns = cards ? std::min(2 * help_ns, kMostHelpNs) : kHelpNs;
-      door_->workers.wait(epoch, until);
+      const bool came = door_->workers.wait(epoch, until, luck > 0 && !cards ? looks_ : 0);
+      if (!cards) luck = came ? std::min(luck + 1, 4) : std::max(luck - 1, 0);
       left_alone = cards && clock_now() >= until;
       continue;
     }
@@ -107,6 +118,8 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
       if (finished - begun > kBatchNs && !reports.empty() && k + 1 < n) settle(report(reports));
     }
     hand.end.store(0, std::memory_order_seq_cst);
+    // Somebody may look for the end of a single task, see ends_soon(): tell him before the GIL is free.
+    if (n == 1) settle(report(reports));
     state = turnstile_.leave();
     if (const std::vector<std::uint32_t> ended = report(reports); !ended.empty()) {
       turnstile_.enter(state);
@@ -116,6 +129,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     const Instant each = (finished - begun) / static_cast<Instant>(std::max<std::size_t>(done, 1));
     // Grow the batch by at most 4 at a time, so that one quick task does not fill the hand behind it; shrink at once.
     task_ns = std::max(each, task_ns / 4);
+    if (n == 1) luck = std::max(luck, 1);  // the next may come as soon as this one is known to be done
   }
 }
 

@@ -36,10 +36,15 @@ class Door {
   const std::shared_ptr<WatchedLog>& log() const { return log_; }
   Doorbell workers;  // threads-lane workers
   Doorbell control;  // the thread that feeds other lanes, keeps timers and sees the end
+  // How many want to hear when nothing is unfinished. Who begins to want it rings the control thread, which looks.
+  std::atomic<int> idle_wanted{0};
 
   TaskId submit(const Submission& batch, Instant now, std::vector<TaskId>& settled) {
+    const Instant wakeup = core_->next_wakeup();
     const TaskId first = core_->submit(batch, now, settled);
-    changed();
+    batch.count > 1 ? workers.ring_all() : workers.ring_one();
+    if (other_lanes() || core_->unfinished() == 0 || core_->next_wakeup() < wakeup) control.ring_all();
+    log_->appended();
     return first;
   }
 
@@ -57,7 +62,7 @@ class Door {
   std::size_t finish(std::span<const Report> reports, Instant now) {
     const std::size_t ready = core_->finish(reports, now);
     wake_worker();
-    if (other_lanes() || core_->unfinished() == 0) control.ring_all();
+    if (other_lanes() || (core_->unfinished() == 0 && idle_wanted.load(std::memory_order_seq_cst) > 0)) control.ring_all();
     log_->appended();
     return ready;
   }

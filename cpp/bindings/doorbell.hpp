@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <mutex>
 
+#include "penstock/atom.hpp"
 #include "penstock/types.hpp"
 
 namespace penstock::bindings {
@@ -24,13 +25,21 @@ inline Instant clock_now() {
 class Doorbell {
  public:
   std::uint64_t epoch() const { return epoch_.load(std::memory_order_seq_cst); }
-  int sleepers() const { return sleepers_.load(std::memory_order_seq_cst); }
+  /// Who sleeps, or is about to.
+  int sleepers() const { return sleepers_.load(std::memory_order_seq_cst) + spinners_.load(std::memory_order_seq_cst); }
 
   void ring_one() { ring(false); }
   void ring_all() { ring(true); }
 
-  /// Sleeps until the epoch differs from `seen` or the clock reaches `until`. Call without the GIL.
-  void wait(std::uint64_t seen, Instant until) {
+  /// Waits until the epoch differs from `seen` or the clock reaches `until`. Call without the GIL. Looks `looks` times,
+  /// some 40 ns each, before it sleeps, since waking up takes a thousand times as long; returns whether that was enough.
+  bool wait(std::uint64_t seen, Instant until, int looks = 0) {
+    if (looks > 0) {
+      spinners_.fetch_add(1, std::memory_order_seq_cst);
+      for (int k = 0; k < looks && epoch() == seen; ++k) StdAtom::relax();
+      spinners_.fetch_sub(1, std::memory_order_seq_cst);
+      if (epoch() != seen) return true;
+    }
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
     {
       std::unique_lock lock(mutex_);
@@ -42,6 +51,7 @@ class Doorbell {
       }
     }
     sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+    return false;
   }
 
  private:
@@ -49,7 +59,9 @@ class Doorbell {
   // then reads the epoch. One of the two sees the other; with weaker orders both could miss and the sleeper stay.
   void ring(bool all) {
     epoch_.fetch_add(1, std::memory_order_seq_cst);
-    if (sleepers() == 0) return;
+    // One who is looking sees the new epoch: now, or when it has counted itself out and looks once more.
+    if (!all && spinners_.load(std::memory_order_seq_cst) > 0) return;
+    if (sleepers_.load(std::memory_order_seq_cst) == 0) return;
     const std::scoped_lock lock(mutex_);
     all ? changed_.notify_all() : changed_.notify_one();
   }
@@ -57,7 +69,7 @@ class Doorbell {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<std::uint64_t> epoch_{0};
-  std::atomic<int> sleepers_{0};
+  std::atomic<int> sleepers_{0}, spinners_{0};
 };
 
 }  // namespace penstock::bindings

@@ -23,6 +23,7 @@ class Turnstile {
     interpreter_call([&] { PyEval_RestoreThread(state); });
     inside_.fetch_add(1, std::memory_order_relaxed);
   }
+  [[nodiscard]] bool empty() const { return inside_.load(std::memory_order_relaxed) == 0; }
   /// Gives the GIL up.
   PyThreadState* leave() {
     PyThreadState* const state = PyEval_SaveThread();

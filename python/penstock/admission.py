@@ -36,6 +36,12 @@ DEFAULT_MEMORY = 0.9
 SETTLE = 0.02
 """A capacity changes in the core only when it moved by more than this share of the limit: less is noise."""
 
+PERIOD_S = 0.5
+"""Seconds between two samples while a task waits for room."""
+
+QUIET_PERIOD_S = 2.0
+"""Seconds between two samples while none does."""
+
 _MEASURED = ("cpu", "memory", "disk", "network")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -141,6 +147,14 @@ class Admission:
 
     def _sampled(self, sample: Sample) -> None:
         scheduler = self._door
+        if scheduler.unfinished == 0:
+            self.rest()
+            if scheduler.unfinished > 0:  # submitted meanwhile; whoever submits wakes us after that
+                self.wake()
+        elif self._sampler is not None:
+            # While all that there is runs, or waits for that, a slow look is enough.
+            waiting = any(scheduler.queued(lane) for lane in range(3))
+            self._sampler.period_s = PERIOD_S if waiting else QUIET_PERIOD_S
         for number, name in enumerate(RESOURCES):
             use = sample.uses.get(name)
             if use is None:

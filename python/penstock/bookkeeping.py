@@ -107,6 +107,16 @@ class Bookkeeping:
             self.specs.append(call.spec)
             self.names.append(name)
 
+    def add_plain(self, spec: TaskSpec, name: str, args: tuple[object, ...]) -> None:
+        """Append the row of a task that no call stands for."""
+        task = len(self.functions)
+        self._by_name[name] = task
+        self.functions.append(spec.function)
+        self.arguments.append(args or None)
+        self.results.append(None)
+        self.specs.append(spec)
+        self.names.append(name)
+
     def add_many(
         self,
         count: int,

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 MOST_WORKERS = 64
+MOST_PLAIN = 1024
 NS = 1_000_000_000
 
 
@@ -89,7 +90,9 @@ class Engine(Bookkeeping):
         self._closed = False
         self.stop_on_failure = False  # the first task that fails for good ends the run
         self._idle_news: list[Mailbox] = []
-        self.idle = threading.Event()  # set while no task is unfinished
+        self._plain: dict[int, tuple[TaskSpec, Limits, int]] = {}  # what `submit_plain` knows of a spec, by its id()
+        self._luck, self._luck_tries = 1, 0
+        self.idle = threading.Event()  # set when no task is unfinished and somebody wants to hear it: `want_idle`
         self.idle.set()
         self.admission.attach(self.scheduler)
         self._pid = os.getpid()
@@ -169,6 +172,7 @@ class Engine(Bookkeeping):
                 if isinstance(error, _core.CycleError):
                     raise CycleError([f"{spec.name}[{k}]" for k in error.args[0]]) from None
                 raise
+            self.admission.wake()
             self.settled(settled)
             return range(first, first + count)
 
@@ -187,6 +191,7 @@ class Engine(Bookkeeping):
         except _core.CycleError as error:
             base = len(self.names) - len(specs)
             raise CycleError([self.names[base + k] for k in error.args[0]]) from None
+        self.admission.wake()  # after the core knows of it: the sampler rests when it sees nothing unfinished
         self.settled(settled)
 
     def _take_back(self, first: int) -> None:
@@ -224,6 +229,48 @@ class Engine(Bookkeeping):
             raise Cancelled("the run is ending, so it takes no more tasks.")
 
     # ---------------------------------------------------------------------------------------------------- threads
+
+    def submit_plain(self, spec: TaskSpec, args: tuple[object, ...]) -> int:
+        """Add one task of a function on threads, with arguments that hold no call; the quick way of `submit_calls`."""
+        with self.lock:
+            self._refuse_when_ending()
+            prepared = self._plain.get(id(spec))
+            if prepared is None or prepared[1] is not self.limits:
+                self.limits.check(spec.name, spec.demand)
+                if len(self._plain) >= MOST_PLAIN:
+                    self._plain.clear()
+                prepared = self._plain[id(spec)] = (spec, self.limits, self._shape(spec))
+                self._ensure_running([spec])
+            (name,) = self.unique_names((spec.name,))
+            first = len(self.functions)
+            self.add_plain(spec, name, args)
+            if self.idle.is_set():
+                self.idle.clear()
+            try:
+                self.scheduler.submit(1, shape=prepared[2], priority=spec.priority)
+            except Exception:
+                self._take_back(first)
+                raise
+        self.admission.wake()
+        return first
+
+    def ends_soon(self, task: int) -> bool:
+        """Look for a moment whether a task ends, if that has paid lately; a thread that sleeps wakes up late."""
+        if self._crew is None or self._luck == 0:
+            self._luck_tries += 1
+            if self._crew is None or self._luck_tries % 64:
+                return False
+        ends = self._crew.ends_soon(task)
+        self._luck = min(self._luck + 1, 4) if ends else max(self._luck - 1, 0)
+        return ends
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Block until nothing is unfinished; returns whether that came about within `timeout` seconds."""
+        self.scheduler.want_idle(True)
+        try:
+            return self.idle.wait(timeout)
+        finally:
+            self.scheduler.want_idle(False)
 
     def _ensure_running(self, specs: Iterable[TaskSpec]) -> None:
         """Start what these tasks need: the control thread, workers, executors."""
@@ -472,15 +519,16 @@ class Engine(Bookkeeping):
         self.settled(self.awaited())  # whoever begins to wait from now on looks at `bug`
 
     def on_idle(self, news: Mailbox) -> None:
-        """Put IDLE into `news` whenever nothing is unfinished any more."""
-        if news not in self._idle_news:
-            self._idle_news.append(news)
+        """Put IDLE into `news` whenever nothing is unfinished any more; `forget_news` ends it."""
+        self.scheduler.want_idle(True)
+        self._idle_news.append(news)
         if self.idle.is_set():
             news.put(IDLE)
 
     def forget_news(self, news: Mailbox) -> None:
         """Undo `on_idle`."""
         self._idle_news.remove(news)
+        self.scheduler.want_idle(False)
 
     def _tell_idle(self) -> None:
         self.idle.set()

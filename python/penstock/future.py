@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Future"]
 
 T = TypeVar("T")
+SOON_S = 0.001
 _FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED)
 
 
@@ -48,6 +49,17 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         if engine.scheduler.state(task) in _FINAL or engine.bug is not None:
             engine.settled([task])
         return future
+
+    def result(self, timeout: float | None = None) -> T:
+        """Return the task's value, or raise what it raised, as futures do.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+        """
+        if (timeout is None or timeout > SOON_S) and not self.done() and self._engine.ends_soon(self.task):
+            self._engine.settled([self.task])  # unless its worker has
+        value: T = super().result(timeout)
+        return value
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penstock.task import Call
 
-__all__ = ["Input", "Lookup", "bind", "inputs_of", "snapshot"]
+__all__ = ["NODES", "Input", "Lookup", "bind", "inputs_of", "snapshot"]
 
 Lookup = Callable[["Call[Any]"], object]
 
@@ -34,7 +34,7 @@ class Input:
         raise NotImplementedError
 
 
-_NODES = (Input, list, tuple, dict, set, frozenset)
+NODES = (Input, list, tuple, dict, set, frozenset)
 
 
 def inputs_of(args: Iterable[object], kwargs: Mapping[str, object]) -> list[Call[Any]]:
@@ -50,7 +50,7 @@ def inputs_of(args: Iterable[object], kwargs: Mapping[str, object]) -> list[Call
         if isinstance(value, Input):
             for source in value.sources():
                 found.setdefault(source)
-        elif isinstance(value, _NODES) and id(value) not in seen:
+        elif isinstance(value, NODES) and id(value) not in seen:
             seen.add(id(value))  # a container may hold itself
             stack.extend(reversed(_interesting(value)))
     return list(found)
@@ -90,8 +90,8 @@ def _replaced(
     args: tuple[object, ...], kwargs: Mapping[str, object], replace: _Replace
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     return (
-        tuple([_rebuilt(value, replace, {}) if isinstance(value, _NODES) else value for value in args]),
-        {key: _rebuilt(value, replace, {}) if isinstance(value, _NODES) else value for key, value in kwargs.items()},
+        tuple([_rebuilt(value, replace, {}) if isinstance(value, NODES) else value for value in args]),
+        {key: _rebuilt(value, replace, {}) if isinstance(value, NODES) else value for key, value in kwargs.items()},
     )
 
 
@@ -110,7 +110,7 @@ def _rebuilt(value: object, replace: _Replace, done: dict[int, object]) -> objec
     """Return `value` with its inputs replaced; `done` has the containers in work by id, so that one may hold itself."""
     if isinstance(value, Input):
         return replace(value)
-    if not isinstance(value, _NODES) or not inputs_of((value,), {}):
+    if not isinstance(value, NODES) or not inputs_of((value,), {}):
         return value
     if id(value) in done:
         return done[id(value)]

@@ -102,6 +102,7 @@ class Run:
         self._result: RunResult | None = None
         self._ending = threading.Lock()
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.stop_on_failure = on_failure == "stop"
         self._view = View(self._engine, frozen.name)
         self._observers: Observers | None = None

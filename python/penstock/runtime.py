@@ -11,6 +11,7 @@ from penstock import _core
 from penstock.engine import Engine
 from penstock.errors import OptionError
 from penstock.future import Future
+from penstock.inputs import NODES
 from penstock.interrupts import Mailbox, heed_interrupts
 from penstock.observe.events import EventKind
 from penstock.options import make_spec
@@ -87,7 +88,11 @@ class Runtime:
             Cancelled: the runtime is closed.
         """
         engine = self._engine
-        call = call_of(self._task_of(task), args, kwargs)
+        made = self._task_of(task)
+        if not kwargs and isinstance(made, Task) and made.is_plain and not any(isinstance(arg, NODES) for arg in args):
+            made.check_arguments(args, kwargs)
+            return Future.of(engine, engine.submit_plain(made.spec, args), alone=True)
+        call = call_of(made, args, kwargs)
         return Future.of(engine, engine.submit_all([call])[0], alone=not isinstance(task, Call))
 
     def _task_of(self, function: Any) -> Any:
@@ -195,7 +200,7 @@ class Runtime:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until nothing is unfinished; returns whether that came about within `timeout` seconds."""
-        return self._engine.idle.wait(timeout)
+        return self._engine.wait_idle(timeout)
 
     def close(self, *, cancel: bool = False) -> None:
         """Wait for what was submitted, or cancel it, and stop the workers. A closed runtime takes no more tasks.
@@ -213,7 +218,7 @@ class Runtime:
             engine.scheduler.resume()  # or what waits would never end
             try:
                 if not cancel:
-                    engine.idle.wait()
+                    engine.wait_idle()
             except BaseException:
                 cancel = True
                 raise

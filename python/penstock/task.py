@@ -223,6 +223,17 @@ class Task(Generic[P, R]):
         self._base = base
         self._command = command
         self.spec = make_spec(function, _name_of(function), self._options, command)
+        spec = self.spec
+        self.is_plain = (
+            function is not None
+            and spec.executor == "threads"
+            and not self._follows
+            and spec.needs == "all"
+            and spec.timeout_s is None
+            and spec.duration_s is None
+            and spec.deadline_s is None
+        )
+        """Whether its calls say no more to the scheduler than their demand and priority, unless an argument does."""
         if function is None:
             return
         self.function = function
@@ -276,6 +287,11 @@ class Task(Generic[P, R]):
         """
         if self._command is not None:
             return Call(self, (self._command,), {}, self._follows)
+        self.check_arguments(args, kwargs)
+        return Call(self, args, kwargs, self._follows)
+
+    def check_arguments(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        """Raise TypeError when the function, or its fallback, does not take these arguments."""
         problem = self._arguments.check(args, kwargs)
         if problem is not None:
             raise TypeError(f"task {self.name!r}: {problem}; it is {self.name}{inspect.signature(self.function)}.")
@@ -283,7 +299,6 @@ class Task(Generic[P, R]):
             problem = self._fallback_arguments.check(args, kwargs)
             if problem is not None:
                 raise TypeError(f"task {self.name!r}: its fallback does not take the same arguments: {problem}.")
-        return Call(self, args, kwargs, self._follows)
 
     def __repr__(self) -> str:
         spec = self.spec

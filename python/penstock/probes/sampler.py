@@ -25,7 +25,7 @@ class Sampler:
         on_sample: called with each sample.
         on_error: called once with what the collector or `on_sample` raised, on the sampler's thread, after which no
             sample is taken any more. None: it is logged, and sampling goes on.
-        period_s: seconds from one sample to the next, > 0.
+        period_s: seconds from one sample to the next, > 0. May be changed from any thread; it counts from the next sample.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Sampler:
         self._collector = collector
         self._on_sample = on_sample
         self._on_error = on_error
-        self._period_s = period_s
+        self.period_s = period_s
         self._changed = threading.Condition()
         self._paused = False
         self._stopped = False
@@ -98,7 +98,7 @@ class Sampler:
             while not self._stopped:
                 left_s = self._due_s - time.monotonic()
                 if not self._paused and left_s <= 0:
-                    self._due_s = time.monotonic() + self._period_s
+                    self._due_s = time.monotonic() + self.period_s
                     return True
                 self._changed.wait(None if self._paused else left_s)
             return False
