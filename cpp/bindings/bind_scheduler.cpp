@@ -25,7 +25,12 @@ py::tuple submit(Door& door, std::size_t count, const py::object& shape, const p
   batch.tolerant = tolerants.values();
   std::vector<TaskId> settled;
   TaskId first{};
-  {
+  if (count == 1) {
+    // Quicker than giving the GIL up and getting it back, which a worker may have taken by then. The core waits for
+    // nobody who needs it.
+    door.host_busy.store(true, std::memory_order_relaxed);
+    first = door.submit(batch, or_clock(now), settled);
+  } else {
     const py::gil_scoped_release release;
     first = door.submit(batch, or_clock(now), settled);
   }

@@ -46,6 +46,7 @@ Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table r
 }
 
 bool Crew::ends_soon(std::uint32_t task) const {
+  door_->host_busy.store(false, std::memory_order_relaxed);
   for (int k = 0; k < looks_; ++k) {
     if (is_final(door_->core().state(TaskId{task})) && turnstile_.empty()) return true;
     StdAtom::relax();
@@ -87,7 +88,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     if (n == 0) {
       const bool cards = others_have_cards(worker);
       if (cards && left_alone) {
-        turnstile_.enter(state);
+        turnstile_.enter(state, door_->host_busy);
         const bool helped = steal(worker);
         state = turnstile_.leave();
         if (helped) continue;
@@ -104,7 +105,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     left_alone = false;
     hand.next.store(0, std::memory_order_seq_cst);
     hand.end.store(n, std::memory_order_seq_cst);
-    turnstile_.enter(state);
+    turnstile_.enter(state, door_->host_busy);
     const Instant begun = clock.begin();
     Instant finished = begun;  // one reading ends a task and begins the next
     std::size_t done = 0;
@@ -122,7 +123,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     if (n == 1) settle(report(reports));
     state = turnstile_.leave();
     if (const std::vector<std::uint32_t> ended = report(reports); !ended.empty()) {
-      turnstile_.enter(state);
+      turnstile_.enter(state, door_->host_busy);
       settle(ended);
       state = turnstile_.leave();
     }

@@ -38,6 +38,9 @@ class Door {
   Doorbell control;  // the thread that feeds other lanes, keeps timers and sees the end
   // How many want to hear when nothing is unfinished. Who begins to want it rings the control thread, which looks.
   std::atomic<int> idle_wanted{0};
+  // Set by a thread that has submitted a single task and goes on in Python, cleared when it begins to look for the end
+  // of one: a worker had better not ask for the GIL in between. Advice only.
+  std::atomic<bool> host_busy{false};
 
   TaskId submit(const Submission& batch, Instant now, std::vector<TaskId>& settled) {
     const Instant wakeup = core_->next_wakeup();

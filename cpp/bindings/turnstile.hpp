@@ -16,10 +16,11 @@ namespace penstock::bindings {
 
 class Turnstile {
  public:
-  /// Takes the GIL for a thread that has given it up.
-  void enter(PyThreadState* state) {
+  /// Takes the GIL for a thread that has given it up. `host`: whether a thread that is no worker is about to give it up.
+  void enter(PyThreadState* state, const std::atomic<bool>& host) {
     // relaxed, here and below: advice only; what the GIL guards, it publishes.
-    for (int k = 0; k < kLooks && inside_.load(std::memory_order_relaxed) != 0; ++k) StdAtom::relax();
+    const auto taken = [&] { return inside_.load(std::memory_order_relaxed) != 0 || host.load(std::memory_order_relaxed); };
+    for (int k = 0; k < kLooks && taken(); ++k) StdAtom::relax();
     interpreter_call([&] { PyEval_RestoreThread(state); });
     inside_.fetch_add(1, std::memory_order_relaxed);
   }
