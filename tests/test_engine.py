@@ -71,18 +71,20 @@ def test_a_sampler_that_fails_ends_the_run_with_an_internal_error(monkeypatch: p
 
 def test_whoever_waits_for_a_future_hears_of_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch, held: Any) -> None:
     monkeypatch.setattr(Engine, "attempt_failed", broken)
-    runtime = Runtime(workers=2)
-    waiting, failing = runtime.submit(held), runtime.submit(int, "no number")
-    batch = runtime.submit_many(pow, [(2, 2)], cpu=0)
+    runtime = Runtime(workers=8)
+    waiting = runtime.submit(task(cpu=0)(held))
+    batch = runtime.submit_many(held, count=4, cpu=0)
+    failing = runtime.submit(task(cpu=0)(int), "no number")
     for future in (failing, waiting):
         with pytest.raises(InternalError, match="a rule of ours"):
             future.result(PATIENCE_S)
     with pytest.raises(InternalError, match="a rule of ours"):
         runtime.submit(int)
+    with pytest.raises(InternalError, match="a rule of ours"):
+        batch.wait(PATIENCE_S)
     held.release.set()
     with pytest.raises(InternalError, match="a rule of ours"):
         runtime.close()
-    assert len(batch) == 1
 
 
 def test_a_refused_batch_leaves_an_idle_runtime_idle() -> None:

@@ -104,7 +104,7 @@ def test_a_future_answers_like_those_of_the_standard_library() -> None:
         raise LookupError("nothing")
 
     with Runtime(workers=2) as runtime:
-        held, failed = runtime.submit(hold), runtime.submit(fail)
+        held, failed = runtime.submit(task(cpu=0)(hold)), runtime.submit(task(cpu=0)(fail))  # side by side
         assert isinstance(failed.exception(20), LookupError)
         with pytest.raises(concurrent.futures.TimeoutError):
             held.result(0)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -93,7 +92,8 @@ def test_a_flaky_task_succeeds_through_retries_that_hold_no_worker() -> None:
     failures = iter([OSError("busy"), OSError("busy")])
     between = threading.Event()
 
-    @task(retry=Retry(attempts=3, first_wait_s=0.05, jitter_s=0.0))
+    # One of the two waits is enough for the other task's start, however slow the machine.
+    @task(retry=Retry(attempts=3, first_wait_s=0.5, factor=1, jitter_s=0.0))
     def flaky() -> str:
         for error in failures:
             raise error
@@ -144,16 +144,16 @@ def test_a_fallback_stands_in_with_the_same_arguments_after_the_last_attempt() -
 
 
 def test_a_timeout_gives_up_on_a_thread_whose_late_value_is_dropped() -> None:
-    release, second = threading.Event(), threading.Event()
+    release = threading.Event()
     attempts: list[int] = []
 
-    @task(timeout=0.05, retries=1, retry=QUICK, cpu=0)
+    # Retries to spare: on a slow machine the second attempt may be too slow as well, and that is not the point.
+    @task(timeout=0.05, retries=50, retry=QUICK, cpu=0)
     def slow() -> str:
         attempts.append(penstock.current().attempt)
         if len(attempts) == 1:
             release.wait(20)
             return "late"
-        second.set()
         return "in time"
 
     @task(cpu=0)
@@ -165,9 +165,9 @@ def test_a_timeout_gives_up_on_a_thread_whose_late_value_is_dropped() -> None:
         last = after(slow())
     result = p.run(workers=2, progress=False)
     assert result[last] == "in time"
-    assert attempts == [1, 2]
+    assert attempts == list(range(1, result.attempts["slow"] + 1))
     assert result.states["slow"] == State.SUCCEEDED
-    assert kinds(result, "slow").count(EventKind.TIMED_OUT) == 1
+    assert kinds(result, "slow").count(EventKind.TIMED_OUT) == len(attempts) - 1 >= 1
 
 
 def test_a_task_may_return_calls_and_its_result_is_theirs() -> None:
@@ -268,25 +268,35 @@ def test_a_demand_that_can_never_be_met_is_refused_before_anything_starts() -> N
     assert not ran.is_set()
 
 
-def test_limits_keep_tasks_from_running_side_by_side() -> None:
-    active, most = [], []
-    gate = threading.Lock()
+def test_limits_keep_tasks_from_running_side_by_side_and_leave_room_to_others() -> None:
+    started, release, known = threading.Event(), threading.Event(), threading.Event()
+    seen: list[State] = []
 
-    @task(resources={"licence": 1})
-    def licensed(k: int) -> int:
-        with gate:
-            active.append(k)
-            most.append(len(active))
-        time.sleep(0.005)
-        with gate:
-            active.remove(k)
-        return k
+    @task(resources={"licence": 1}, cpu=0)
+    def hold() -> None:
+        started.set()
+        release.wait(20)
+
+    @task(resources={"licence": 1}, cpu=0)
+    def second() -> bool:
+        return release.is_set()
+
+    @task(priority=1, cpu=0)
+    def less_urgent() -> None:  # starts though a more urgent task waits, which could not run beside the first
+        assert started.wait(20)
+        assert known.wait(20)
+        seen.append(run.state("second"))
+        release.set()
 
     with Pipeline("p") as p:
-        calls = [licensed(k) for k in range(8)]
-    result = p.run(workers=4, limits={"licence": 1}, progress=False)
-    assert [result[call] for call in calls] == list(range(8))
-    assert max(most) == 1
+        hold()
+        last = second()
+        less_urgent()
+    run = p.start(workers=3, policy="priority", limits={"licence": 1})
+    known.set()
+    result = run.wait()
+    assert result[last] is True
+    assert seen == [State.READY]
 
 
 def blocked(order: list[str]) -> tuple[Pipeline, threading.Event, threading.Event]:

@@ -84,11 +84,13 @@ def test_priorities_hold_among_what_waits() -> None:
 
 def test_a_long_task_in_a_workers_hand_does_not_keep_short_ones_waiting_behind_it() -> None:
     """Warm the worker up with tiny tasks, so that it takes many at once, one of which then hangs."""
-    release = threading.Event()
+    release, others_ran = threading.Event(), threading.Event()
     ran: list[int] = []
 
     def tiny(k: int) -> None:
         ran.append(k)
+        if len(ran) == 399:
+            others_ran.set()
 
     def hang(k: int) -> None:
         release.wait(20)
@@ -96,13 +98,11 @@ def test_a_long_task_in_a_workers_hand_does_not_keep_short_ones_waiting_behind_i
     with Runtime(workers=2) as runtime:
         runtime.submit_many(tiny, [(k,) for k in range(20_000)], cpu=0).wait(20)
         ran.clear()
+        others_ran.clear()
         functions = [tiny] * 400
         functions[100] = hang
         batch = runtime.submit_many(functions, [(k,) for k in range(400)], cpu=0)
-        until = time.monotonic() + 20
-        while len(ran) < 399 and time.monotonic() < until:
-            time.sleep(0.001)
-        assert len(ran) == 399
+        assert others_ran.wait(15)
         release.set()
         assert batch.wait(20)
     assert sorted(ran) == [k for k in range(400) if k != 100]
