@@ -29,6 +29,7 @@
 #include <string>
 #include <type_traits>
 
+#include "penstock/atom.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/detail/pages.hpp"
 
@@ -36,7 +37,7 @@ namespace penstock {
 
 /// T may be incomplete where the table is declared; it must be complete where the table is grown, read or destroyed.
 /// The first chunk holds 2^kFirstBits elements.
-template <class T, unsigned kFirstBits = 10>
+template <class T, unsigned kFirstBits = 10, class Atom = StdAtom>
 class ChunkedTable {
  public:
   /// Indices are 32-bit numbers everywhere in the core.
@@ -144,8 +145,8 @@ class ChunkedTable {
     }
   }
 
-  std::array<std::atomic<T*>, kChunks> chunks_{};
-  std::atomic<std::size_t> size_{0};
+  std::array<typename Atom::template atomic<T*>, kChunks> chunks_{};
+  typename Atom::template atomic<std::size_t> size_{0};
 };
 
 }  // namespace penstock

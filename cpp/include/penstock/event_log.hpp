@@ -32,6 +32,7 @@
 #include <string>
 #include <type_traits>
 
+#include "penstock/atom.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/detail/pages.hpp"
 #include "penstock/types.hpp"
@@ -109,16 +110,21 @@ inline constexpr unsigned kRangeShift = 8;
   return true;
 }
 
-class EventLog {
+/// `kRecords`: of a chunk. The default is what a run uses; a test takes a few, so that a handful of records fills one.
+template <class Atom = StdAtom, std::size_t kRecords = std::size_t{1} << 16>
+class BasicEventLog {
+  template <class T>
+  using atomic = typename Atom::template atomic<T>;
+
  public:
-  static constexpr std::size_t kChunkRecords = std::size_t{1} << 16;
-  static constexpr std::uint64_t kMaxRecords = std::uint64_t{1} << 32;
+  static constexpr std::size_t kChunkRecords = kRecords;
+  static constexpr std::uint64_t kMaxRecords = std::uint64_t{kChunkRecords} << 16;
 
-  EventLog() = default;
-  EventLog(const EventLog&) = delete;
-  EventLog& operator=(const EventLog&) = delete;
+  BasicEventLog() = default;
+  BasicEventLog(const BasicEventLog&) = delete;
+  BasicEventLog& operator=(const BasicEventLog&) = delete;
 
-  ~EventLog() {
+  ~BasicEventLog() {
     for (auto& slot : directory_) {  // relaxed throughout: no other thread is left
       Page* const page = slot.load(std::memory_order_relaxed);
       if (page == nullptr) continue;
@@ -228,7 +234,7 @@ class EventLog {
     std::array<Cause, kChunkRecords> causes;
     std::array<State, kChunkRecords> states;
     std::array<std::uint8_t, kChunkRecords> versions;
-    std::array<std::atomic<std::uint8_t>, kChunkRecords> kinds;  // 0: not published
+    std::array<atomic<std::uint8_t>, kChunkRecords> kinds;  // 0: not published
 
     // Leaves the columns untouched, so that their memory is taken only as it is used.
     Chunk() noexcept : kinds{} {}  // NOLINT: uninitialised on purpose
@@ -275,12 +281,12 @@ class EventLog {
     }
   };
 
-  using Page = std::array<std::atomic<Chunk*>, 256>;
+  using Page = std::array<atomic<Chunk*>, 256>;
   static_assert(kMaxRecords == kChunkRecords * 256 * 256, "the directory is 256 pages of 256 chunks");
 
   // While one of these lives, no chunk at or above `first` is freed.
   struct Reading {
-    explicit Reading(const EventLog& log_) noexcept : log(log_) {
+    explicit Reading(const BasicEventLog& log_) noexcept : log(log_) {
       log.readers_.fetch_add(1, std::memory_order_seq_cst);  // order: see trim()
       first = log.first_.load(std::memory_order_seq_cst);
     }
@@ -289,7 +295,7 @@ class EventLog {
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
 
-    const EventLog& log;
+    const BasicEventLog& log;
     std::uint64_t first;
   };
 
@@ -309,12 +315,12 @@ class EventLog {
 
   // Makes sure that there is a chunk for record `at`.
   void open(std::uint64_t at) {
-    std::atomic<Page*>& page_slot = directory_[at / kChunkRecords / 256];
+    atomic<Page*>& page_slot = directory_[at / kChunkRecords / 256];
     // acquire, for pages and chunks alike, loads and failed exchanges: pairs with the release of who installed it
     // and publishes its zeroed content. With relaxed a thread could find the pointer and not yet the zeros.
     Page* page = page_slot.load(std::memory_order_acquire);
     if (page == nullptr) page = install(page_slot);
-    std::atomic<Chunk*>& chunk_slot = (*page)[at / kChunkRecords % 256];
+    atomic<Chunk*>& chunk_slot = (*page)[at / kChunkRecords % 256];
     // A slot below first_ was used and freed; its records are published, so nobody reserves there again: `first` in
     // reserve() may be old, but then its exchange fails.
     if (chunk_slot.load(std::memory_order_acquire) == nullptr && at >= first_.load(std::memory_order_seq_cst)) {
@@ -323,7 +329,7 @@ class EventLog {
   }
 
   template <class T>
-  static T* install(std::atomic<T*>& slot) {
+  static T* install(atomic<T*>& slot) {
     auto made = std::make_unique<T>();
     T* present = nullptr;
     // acq_rel. Release publishes what was made; acquire, on failure, receives what the winner made.
@@ -334,23 +340,26 @@ class EventLog {
   }
 
   // The place of record `at`'s chunk, or nullptr when not even its page is there.
-  [[nodiscard]] std::atomic<Chunk*>* slot(std::uint64_t at) const noexcept {
+  [[nodiscard]] atomic<Chunk*>* slot(std::uint64_t at) const noexcept {
     Page* const page = directory_[at / kChunkRecords / 256].load(std::memory_order_acquire);  // see open()
     return page == nullptr ? nullptr : &(*page)[at / kChunkRecords % 256];
   }
 
   [[nodiscard]] Chunk* chunk(std::uint64_t at) const noexcept {
-    const std::atomic<Chunk*>* const place = slot(at);
+    const atomic<Chunk*>* const place = slot(at);
     return place == nullptr ? nullptr : place->load(std::memory_order_acquire);  // see open()
   }
 
-  alignas(kCacheLine) std::atomic<std::uint64_t> next_{0};  // appenders' line
+  alignas(kCacheLine) atomic<std::uint64_t> next_{0};  // appenders' line
   // Readers' line. seen_ is a lower bound of the published prefix.
-  alignas(kCacheLine) mutable std::atomic<std::uint64_t> seen_{0};
-  mutable std::atomic<std::uint32_t> readers_{0};
-  alignas(kCacheLine) std::atomic<std::uint64_t> first_{0};  // rarely written
-  std::atomic<std::uint64_t> freed_{0};
-  std::array<std::atomic<Page*>, 256> directory_{};
+  alignas(kCacheLine) mutable atomic<std::uint64_t> seen_{0};
+  mutable atomic<std::uint32_t> readers_{0};
+  alignas(kCacheLine) atomic<std::uint64_t> first_{0};  // rarely written
+  atomic<std::uint64_t> freed_{0};
+  std::array<atomic<Page*>, 256> directory_{};
 };
+
+using EventLog = BasicEventLog<>;
+static_assert(EventLog::kMaxRecords == std::uint64_t{1} << 32);
 
 }  // namespace penstock

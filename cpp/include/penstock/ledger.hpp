@@ -32,6 +32,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "penstock/atom.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/types.hpp"
 
@@ -44,20 +45,24 @@ struct Grant {
   friend constexpr bool operator==(Grant, Grant) noexcept = default;
 };
 
-class Ledger {
+template <class Atom = StdAtom>
+class BasicLedger {
+  template <class T>
+  using atomic = typename Atom::template atomic<T>;
+
  public:
   static constexpr int kMaxDevices = 64;
   static constexpr Amount kWholeDevice = 1000;  // milli-GPU
 
   /// Every capacity is 0 until it is set. Throws std::invalid_argument unless 0 <= devices <= 64.
-  explicit Ledger(int devices = 0) : devices_(devices) {
+  explicit BasicLedger(int devices = 0) : devices_(devices) {
     if (devices < 0 || devices > kMaxDevices) {
       throw std::invalid_argument("a ledger of " + std::to_string(devices) +
                                   " GPU devices was asked for; it keeps 0 .. " + std::to_string(kMaxDevices));
     }
   }
-  Ledger(const Ledger&) = delete;
-  Ledger& operator=(const Ledger&) = delete;
+  BasicLedger(const BasicLedger&) = delete;
+  BasicLedger& operator=(const BasicLedger&) = delete;
 
   [[nodiscard]] int devices() const noexcept { return devices_; }
 
@@ -175,8 +180,8 @@ class Ledger {
     void give(Amount amount) noexcept { free_.fetch_add(amount, std::memory_order_release); }  // pairs with take()
 
    private:
-    std::atomic<Amount> free_{0};
-    std::atomic<Amount> capacity_{0};
+    atomic<Amount> free_{0};
+    atomic<Amount> capacity_{0};
   };
   using Reading = Amount (Account::*)() const noexcept;
 
@@ -331,8 +336,10 @@ class Ledger {
   alignas(kCacheLine) std::array<Account, kMaxResources> accounts_{};  // kGpu and kGpuMemory unused: per device
   alignas(kCacheLine) std::array<Account, kMaxDevices> shares_{};
   alignas(kCacheLine) std::array<Account, kMaxDevices> memories_{};
-  alignas(kCacheLine) std::atomic<std::uint64_t> undone_{0};
+  alignas(kCacheLine) atomic<std::uint64_t> undone_{0};
   int devices_;
 };
+
+using Ledger = BasicLedger<>;
 
 }  // namespace penstock

@@ -40,6 +40,7 @@
 #include <utility>
 #include <vector>
 
+#include "penstock/atom.hpp"
 #include "penstock/batch_graph.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/chunked_table.hpp"
@@ -47,7 +48,11 @@
 
 namespace penstock {
 
-class Readiness {
+template <class Atom = StdAtom>
+class BasicReadiness {
+  template <class T>
+  using atomic = typename Atom::template atomic<T>;
+
  public:
   /// Ids are 32-bit, and the largest number means "no task".
   static constexpr std::size_t kMaxNodes = std::numeric_limits<std::uint32_t>::max();
@@ -128,7 +133,7 @@ class Readiness {
 
   /// Meets one predecessor of a task; true when it was the last. Any thread.
   bool satisfy(TaskId successor) {
-    std::atomic<std::uint32_t>& unmet = nodes_[index(successor)].unmet;
+    atomic<std::uint32_t>& unmet = nodes_[index(successor)].unmet;
     // Only what this call stands for is left: nobody else can change the count, so it needs no read-modify-write.
     // acquire: as below, for the one who frees. relaxed store: who reads 0 has the task from its freer, or may err.
     if (unmet.load(std::memory_order_acquire) == 1) {
@@ -241,8 +246,8 @@ class Readiness {
   static constexpr std::size_t kMaxLinks = kClosed - 1;  // a head is a link's number + 1, and 0 for none
 
   struct alignas(16) Node {
-    std::atomic<std::uint32_t> unmet{0};
-    std::atomic<std::uint32_t> head{0};  // first of the links to later batches, and the closed bit
+    atomic<std::uint32_t> unmet{0};
+    atomic<std::uint32_t> head{0};  // first of the links to later batches, and the closed bit
     std::uint32_t row_begin = 0;         // into edges_; these two are written once, by grow()
     std::uint32_t row_count = 0;
   };
@@ -377,7 +382,7 @@ class Readiness {
     }
     auto held = held_.begin();
     for (std::size_t k = 0; k < n; ++k) {
-      std::atomic<std::uint32_t>& unmet = nodes_[first + k].unmet;
+      atomic<std::uint32_t>& unmet = nodes_[first + k].unmet;
       if (held != held_.end() && held->node == k) {
         // acq_rel: as in satisfy(); this call stands for the predecessors that had completed, whose closed bits it
         // has acquired.
@@ -400,7 +405,7 @@ class Readiness {
 
   // Puts an edge into `before`'s list; false when it is closed. Precondition: reserve_links().
   bool link(TaskId before, TaskId after) {
-    std::atomic<std::uint32_t>& head = nodes_[index(before)].head;
+    atomic<std::uint32_t>& head = nodes_[index(before)].head;
     const std::size_t at = link_count_.load(std::memory_order_relaxed);  // the grower's own
     Link& made = links_[at];
     made.successor = after;
@@ -431,13 +436,15 @@ class Readiness {
     std::uint32_t node, met;
   };
 
-  ChunkedTable<Node> nodes_;
-  ChunkedTable<TaskId> edges_;
-  ChunkedTable<Link> links_;
+  ChunkedTable<Node, 10, Atom> nodes_;
+  ChunkedTable<TaskId, 10, Atom> edges_;
+  ChunkedTable<Link, 10, Atom> links_;
   std::vector<Held> held_;  // scratch of grow()
-  std::atomic<std::size_t> row_edges_{0};
-  std::atomic<std::size_t> link_count_{0};
-  std::atomic<std::size_t> count_{0};
+  atomic<std::size_t> row_edges_{0};
+  atomic<std::size_t> link_count_{0};
+  atomic<std::size_t> count_{0};
 };
+
+using Readiness = BasicReadiness<>;
 
 }  // namespace penstock
