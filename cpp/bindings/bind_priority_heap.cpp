@@ -116,7 +116,7 @@ class ValueHeap {
   }
 
   Tickets tickets_;
-  PriorityHeap heap_{tickets_};
+  PriorityHeap heap_{tickets_, 0};  // one thread at a time, the one with the GIL
   std::uint64_t pushed_ = 0;
   std::vector<std::int64_t> values_;
   std::vector<std::uint32_t> uses_;

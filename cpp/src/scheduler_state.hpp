@@ -54,7 +54,7 @@ struct Scheduler::Extra {
 /// attempt's clock runs from its take and so it must not wait behind others in a worker's hand.
 struct Scheduler::Shape {
   Shape(Tickets& tickets, const Demand& demand_, Lane lane_, bool deadline_, bool timeout_, ShapeId id_)
-      : demand(demand_), lane(lane_), deadline(deadline_), timeout(timeout_), id(id_), heap(tickets) {}
+      : demand(demand_), lane(lane_), deadline(deadline_), timeout(timeout_), id(id_), heap(tickets, 0) {}
   Demand demand;
   Lane lane;
   bool deadline;

@@ -70,7 +70,7 @@ void drain_in_order(Heap& heap, Tally& tally) {
     CHECK(heap.check() == "");
 }
 
-constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inboxes = 2};
+constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inboxes = 2, .inbox_at_once = true};
 
 template <class Heap>
 void all_operations_together(std::uint64_t seed, std::uint32_t threads, std::uint32_t each) {

@@ -16,7 +16,7 @@ using namespace penstock::test;
 namespace {
 
 // Tiny blocks: a dozen entries overflow the front, cut and refill near, and merge far runs.
-constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inboxes = 4};
+constexpr HeapLimits kTiny{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inboxes = 4, .inbox_at_once = true};
 
 // `threads` recorders do `steps` operations each, in whatever way `run` runs them; then one drains the heap.
 template <class Heap, class Run>

@@ -89,7 +89,8 @@ struct HeapLimits {
     std::size_t window = 16;        // a pop that meets a new root goes on if no smaller entry came in since; so far back it knows
     std::size_t slack = 4096;       // so many entries that do not count any more are let lie, whatever the size
     std::size_t inbox_items = 16;   // a popper looks at so many for each thread that pushes
-    std::size_t inboxes = 8;        // threads with an inbox; more of them push to the root each time
+    std::size_t inboxes = 8;        // threads with an inbox; others push to the root each time
+    bool inbox_at_once = false;     // not only for a thread that has met another
 
     // Runs of the top tier are not merged any more: 64 -> 512 -> 4096.
     static constexpr std::uint32_t kTopTier = 2;
@@ -108,7 +109,9 @@ public:
 
     // Several heaps may share one table; a task is queued in at most one of them. The table outlives the heap.
     // Throws std::length_error when the table has opened 65535 heaps.
-    explicit BasicPriorityHeap(Tickets& tickets) : tickets_(tickets), queue_(tickets.open_queue()) {}
+    // `inboxes`: as in the limits, or fewer; 0 where poppers matter more than threads that push at once.
+    explicit BasicPriorityHeap(Tickets& tickets, std::size_t inboxes = Limits.inboxes)
+        : tickets_(tickets), queue_(tickets.open_queue()), most_inboxes_(std::min(inboxes, Limits.inboxes)) {}
     BasicPriorityHeap(const BasicPriorityHeap&) = delete;
     BasicPriorityHeap& operator=(const BasicPriorityHeap&) = delete;
     ~BasicPriorityHeap();
@@ -221,7 +224,7 @@ private:
 
     [[nodiscard]] std::uint32_t enqueue(TaskId task);
     void undo(std::span<const Item> items) noexcept;
-    void insert(Visit& visit, std::span<const Item> items, std::uint64_t pushed);
+    bool insert(Visit& visit, std::span<const Item> items, std::uint64_t pushed);
     [[nodiscard, gnu::noinline]] bool insert_by_absorbing(Visit& visit, Front* front, std::span<const Item> items, std::uint64_t pushed);
     [[nodiscard]] Front* with_items(Visit& visit, Front* front, std::span<const Item> items);
     [[nodiscard]] Front* absorbed(Visit& visit, Front* front, std::span<const Item> items, Draft& draft);
@@ -231,7 +234,8 @@ private:
     [[nodiscard, gnu::always_inline]] inline Look least(Front* front) noexcept;
     template <class Decide>
     [[nodiscard, gnu::always_inline]] inline std::optional<Item> head(Visit& visit, Decide&& decide);
-    [[nodiscard]] Inbox* inbox(const Record& record) noexcept;
+    [[nodiscard]] Inbox* inbox(const Record& record) const noexcept;
+    void open_inbox(const Record& record) noexcept;
     void empty_inbox(Visit& visit, Inbox& inbox);
     [[nodiscard]] Inboxes look_into_inboxes(Item& least, bool& found) noexcept;
     [[nodiscard]] bool nothing_smaller_since(const Inboxes& seen, const Item& item) noexcept;
@@ -254,6 +258,7 @@ private:
 
     Tickets& tickets_;
     const std::uint32_t queue_;
+    const std::size_t most_inboxes_;
     alignas(64) atomic<Front*> root_{nullptr};
     alignas(64) atomic<std::uint64_t> taken_{0};  // pops and cancels
     atomic<std::uint32_t> turn_{0};               // which run is looked at next for entries that are gone

@@ -5,22 +5,25 @@
 
 namespace penstock {
 
-// The calling thread's inbox, made when it first pushes; null when there are as many as there may be, or no memory.
-// A record belongs to one thread at a time, so its inbox has one owner; the next thread of the record takes it over.
+// The calling thread's inbox, or null. A record belongs to one thread at a time, so its inbox has one owner; the next
+// thread of the record takes it over.
 template <class Atom, HeapLimits Limits>
-auto BasicPriorityHeap<Atom, Limits>::inbox(const Record& record) noexcept -> Inbox* {
-    if (record.number >= Limits.inboxes) return nullptr;
-    auto& slot = inboxes_[record.number];
+auto BasicPriorityHeap<Atom, Limits>::inbox(const Record& record) const noexcept -> Inbox* {
     // relaxed: written by owners of this record only, which hand it over with a release (Reclaimer::Lease).
-    if (Inbox* const mine = slot.load(std::memory_order_relaxed)) [[likely]] return mine;
+    return record.number < most_inboxes_ ? inboxes_[record.number].load(std::memory_order_relaxed) : nullptr;
+}
+
+// Gives the calling thread an inbox, unless there are as many as there may be, or there is no memory.
+template <class Atom, HeapLimits Limits>
+void BasicPriorityHeap<Atom, Limits>::open_inbox(const Record& record) noexcept {
+    if (record.number >= most_inboxes_) return;
     auto* const made = new (std::nothrow) Inbox;
-    if (made == nullptr) return nullptr;
+    if (made == nullptr) return;
     // seq_cst, both: an inbox is in its place before the count, and the count before its first item, so that who reads
     // the count after an item was published finds the inbox.
-    slot.store(made, std::memory_order_seq_cst);
+    inboxes_[record.number].store(made, std::memory_order_seq_cst);
     std::uint32_t count = inbox_count_.load(std::memory_order_seq_cst);
     while (count <= record.number && !inbox_count_.compare_exchange_weak(count, record.number + 1, std::memory_order_seq_cst)) {}
-    return made;
 }
 
 // Moves what is in the calling thread's inbox to the root. Between the exchange and clear() it is in both places.
@@ -37,7 +40,7 @@ void BasicPriorityHeap<Atom, Limits>::empty_inbox(Visit& visit, Inbox& inbox) {
         for (; place > 0 && item < items[place - 1]; --place) items[place] = items[place - 1];
         items[place] = item;
     }
-    if (count != 0) insert(visit, std::span<const Item>(items).first(count), 0);
+    if (count != 0) (void)insert(visit, std::span<const Item>(items).first(count), 0);
     inbox.clear();
 }
 

@@ -36,14 +36,18 @@ void BasicPriorityHeap<Atom, Limits>::undo(std::span<const Item> items) noexcept
 template <class Atom, HeapLimits Limits>
 void BasicPriorityHeap<Atom, Limits>::push(const Entry& entry) {
     Visit visit;
-    if (Inbox* const mine = inbox(visit.record)) [[likely]] {
+    if constexpr (Limits.inbox_at_once) {
+        if (inbox(visit.record) == nullptr) open_inbox(visit.record);
+    }
+    if (Inbox* const mine = inbox(visit.record)) {
         if (mine->full()) empty_inbox(visit, *mine);
         mine->put(item_of(entry, enqueue(entry.task)));
         return;
     }
     const Item item = item_of(entry, enqueue(entry.task));
     try {
-        insert(visit, {&item, 1}, 1);
+        // Poppers pay for an inbox; so a thread gets one when it first meets another that pushes.
+        if (!insert(visit, {&item, 1}, 1)) open_inbox(visit.record);
     } catch (...) {
         undo({&item, 1});
         throw;
@@ -96,14 +100,15 @@ bool BasicPriorityHeap<Atom, Limits>::rerank(const Entry& entry) {
     }
 }
 
-// Puts sorted items in with one root exchange.
+// Puts sorted items in with one root exchange. True when it met nobody: the first try succeeded.
 template <class Atom, HeapLimits Limits>
-void BasicPriorityHeap<Atom, Limits>::insert(Visit& visit, std::span<const Item> items, std::uint64_t pushed) {
-    for (Pauses pauses;; pauses.rest()) {
+bool BasicPriorityHeap<Atom, Limits>::insert(Visit& visit, std::span<const Item> items, std::uint64_t pushed) {
+    bool alone = true;
+    for (Pauses pauses;; pauses.rest(), alone = false) {
         Front* front = visit.all.protect(visit.record, root_);
         Front* const fresh = with_items(visit, front, items);
         if (fresh == nullptr) [[unlikely]] {
-            if (insert_by_absorbing(visit, front, items, pushed)) return;
+            if (insert_by_absorbing(visit, front, items, pushed)) return alone;
             continue;
         }
         count_in(*fresh, front, items, pushed);
@@ -112,7 +117,7 @@ void BasicPriorityHeap<Atom, Limits>::insert(Visit& visit, std::span<const Item>
         // what may be freed, and the order with the ticket words is what the linearization argument rests on.
         if (root_.compare_exchange_strong(front, fresh, std::memory_order_seq_cst)) [[likely]] {
             if (replaced != nullptr) visit.all.retire(visit.record, replaced);
-            return;
+            return alone;
         }
         visit.all.discard(visit.record, fresh);
     }
