@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.measures import Absent
 from benchmarks.programs import ROOT, built, compiler_version, output_of
 
-__all__ = ["breaches", "count", "counts", "main", "toolchain"]
+__all__ = ["accepted", "breaches", "count", "counts", "main", "toolchain"]
 
 STORED = ROOT / "benchmarks" / "gates.json"
 BUILD = ROOT / "build" / "benchmarks"
@@ -44,6 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         here = toolchain(BUILD)
         if given.update:
             found = counts(driver)
+            if stored is not None:
+                print(table(stored["instructions"], found))
+                for sentence in accepted(stored["instructions"], found):
+                    print(sentence)
             STORED.write_text(json.dumps({"toolchain": here, "instructions": found}, indent=2) + "\n")
             print(f"stored the instructions of {len(found)} operations, with {here}")
             return 0
@@ -101,6 +105,16 @@ def breaches(stored: Mapping[str, float], found: Mapping[str, float], tolerance:
                 " run python -m benchmarks.gates --update"
             )
     return sentences
+
+
+def accepted(stored: Mapping[str, float], found: Mapping[str, float], tolerance: float = TOLERANCE) -> list[str]:
+    """Say which rises the gate would have refused, so that storing them does not pass for storing the falls beside them."""
+    return [
+        f"accepted: {operation!r} rose from {stored[operation]:,.1f} to {now:,.1f} instructions,"
+        f" {100 * (now / stored[operation] - 1):+.1f} %; say in the commit what that buys"
+        for operation, now in sorted(found.items())
+        if operation in stored and now > stored[operation] * (1 + tolerance)
+    ]
 
 
 def table(stored: Mapping[str, float], found: Mapping[str, float]) -> str:

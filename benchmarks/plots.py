@@ -14,7 +14,7 @@ from benchmarks.tables import quantity, thread_rows
 
 __all__ = ["PLOTS", "draw"]
 
-OURS, THEIRS = "#1f6f8b", "#b8b8b8"
+OURS, THEIRS = "#1f6f8b", "#777777"
 
 
 def draw(cases: Mapping[str, Record], folder: Path) -> list[str]:
@@ -40,12 +40,12 @@ def draw(cases: Mapping[str, Record], folder: Path) -> list[str]:
 def _sides(make: Any, cases: Mapping[str, Record]) -> Any:
     """Seconds for one task or node, by side."""
     names = ("independent", "dag", "readiness")
-    figure = make(figsize=(7.5, 6.5), layout="constrained")
+    figure = make(figsize=(7.5, 8), layout="constrained")
     axes = figure.subplots(3, 1, height_ratios=[len(cases[name].sides) for name in names])
     for axis, name in zip(axes, names, strict=True):
         record = cases[name]
         each = {side: seconds for side in reversed(record.sides) if (seconds := record.each_s(side)) is not None}
-        _bars(axis, each, "one node" if name == "readiness" else "one task")
+        _points(axis, each, "seconds for one node" if name == "readiness" else "seconds for one task")
         axis.set_title({"dag": "graph, values passed along the edges"}.get(name, name), loc="left")
     return figure
 
@@ -56,27 +56,29 @@ def _latency(make: Any, cases: Mapping[str, Record]) -> Any:
     for axis, quantile, title in zip(axes, ("p50_us", "p99_us"), ("median", "99th percentile"), strict=True):
         record = cases["latency"]
         found = {side: us / 1e6 for side in reversed(record.sides) if (us := record.median(side, quantile)) is not None}
-        _bars(axis, found, "from submit to result")
+        _points(axis, found, "seconds")
         axis.set_title(title, loc="left")
     return figure
 
 
-def _bars(axis: Any, seconds: Mapping[str, float], what: str) -> None:
-    bars = axis.barh(
-        list(seconds), list(seconds.values()), color=[OURS if side.startswith(PENSTOCK) else THEIRS for side in seconds]
-    )
-    axis.bar_label(bars, [quantity(one) for one in seconds.values()], padding=3)
+def _points(axis: Any, seconds: Mapping[str, float], what: str) -> None:
+    """Points, not bars: a logarithmic axis has no zero for a bar's length to start from."""
+    colours = [OURS if side.startswith(PENSTOCK) else THEIRS for side in seconds]
+    axis.scatter(list(seconds.values()), list(seconds), color=colours, zorder=2)
+    for side, one in seconds.items():
+        axis.annotate(quantity(one), (one, side), xytext=(6, 0), textcoords="offset points", va="center")
     axis.set_xscale("log")
     axis.minorticks_off()
-    axis.set_xlabel(f"seconds for {what}, logarithmic")
-    axis.margins(x=0.15)
+    axis.set_xlabel(f"{what}, logarithmic")
+    axis.grid(alpha=0.3)
+    axis.margins(x=0.15, y=0.1)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def _growth(make: Any, cases: Mapping[str, Record]) -> Any:
     figure = make(figsize=(6, 3.2), layout="constrained")
     axis = figure.subplots()
-    for name, colour, mark in ((PENSTOCK, OURS, "o"), (PASSING, OURS, "^"), (BASELINE, "#777777", "s")):
+    for name, colour, mark in ((PENSTOCK, OURS, "o"), (PASSING, OURS, "^"), (BASELINE, THEIRS, "s")):
         points = {size: each for size in SIZES if (each := cases["growth"].each_s(grown(name, size))) is not None}
         axis.plot(list(points), [1e9 * each for each in points.values()], marker=mark, color=colour, label=name)
     axis.set(xscale="log", yscale="log", xlabel="tasks, four predecessors each", ylabel="ns for one task")
@@ -91,14 +93,14 @@ def _heap(make: Any, cases: Mapping[str, Record]) -> Any:
     rows = [row for row in of_side[PENSTOCK] if not row.endswith("later")]
     figure = make(figsize=(7.5, 3.4), layout="constrained")
     axis = figure.subplots()
-    width = 0.8 / len(of_side)
-    for k, (side, values) in enumerate(of_side.items()):
-        places = [place + k * width for place, row in enumerate(rows) if row in values]
-        shade = OURS if side == PENSTOCK else str(0.45 + 0.15 * k)
-        axis.bar(places, [values[row] for row in rows if row in values], width, color=shade, label=side)
-    axis.set_xticks([place + 0.4 - width / 2 for place in range(len(rows))], rows, rotation=40, ha="right")
+    for (side, values), mark in zip(of_side.items(), "osD^", strict=False):
+        places = [place for place, row in enumerate(rows) if row in values]
+        size, colour = (40, OURS) if side == PENSTOCK else (22, THEIRS)
+        axis.scatter(places, [values[rows[place]] for place in places], size, color=colour, marker=mark, label=side)
+    axis.set_xticks(range(len(rows)), rows, rotation=40, ha="right")
     axis.set(yscale="log", ylabel="million operations a second")
-    axis.legend(frameon=False)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 

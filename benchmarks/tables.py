@@ -17,13 +17,18 @@ GIB = 2**30
 
 
 def goals_table(cases: Mapping[str, Record]) -> str:
+    """The goals, and above them which of the figures are of less than the full size that the bounds are for."""
+    smaller = [f"{name} ({record.data['scale']:g})" for name, record in cases.items() if record.data["scale"] < 1]
     rows = []
     for goal in GOALS:
         found, holds = goal.reached(cases)
         bound = f"{'at least' if goal.at_least else 'at most'} {goal.bound:g}{goal.unit}"
         shown = "not measured" if found is None else f"{found:.3g}{goal.unit}"
         rows.append((goal.what, bound, shown, "" if holds is None else "yes" if holds else "**no**"))
-    return _markdown(("goal", "bound", "measured", "holds"), rows)
+    table = _markdown(("goal", "bound", "measured", "holds"), rows)
+    if not smaller:
+        return table
+    return f"The bounds are for the full size; these cases were measured at a share of it: {', '.join(smaller)}.\n\n{table}"
 
 
 def case_section(case: Case, record: Record) -> str:

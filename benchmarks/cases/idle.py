@@ -19,10 +19,11 @@ from benchmarks.work import WORKERS, count, one
 from penstock.runtime import Runtime
 from penstock.task import task
 
-__all__ = ["CASE"]
+__all__ = ["CASE", "PROBING"]
 
 FULL_S = 20
 TASKS = Path("/proc/self/task")
+PROBING = "penstock, a task waiting for memory"
 
 
 def penstock_runtime(scale: float) -> dict[str, Figures]:
@@ -50,7 +51,7 @@ def penstock_probing(scale: float) -> dict[str, Figures]:
         require("whether each of the two runs", states, {True, False})
         for future in futures:
             future.result()
-    return {"penstock, a task waiting for memory": figures}
+    return {PROBING: figures}
 
 
 def thread_pool(scale: float) -> dict[str, Figures]:
@@ -140,7 +141,7 @@ CASE = Case(
     "second",
     (
         Measure((PENSTOCK,), penstock_runtime, once=True),
-        Measure(("penstock, a task waiting for memory",), penstock_probing, once=True),
+        Measure((PROBING,), penstock_probing, once=True),
         Measure(("ThreadPoolExecutor(2)",), thread_pool, once=True),
         Measure(("dask.threaded",), dask_threaded, once=True),
         Measure(("distributed, in-process",), distributed_side, once=True),

@@ -27,6 +27,14 @@ def test_an_operation_that_only_one_of_the_two_has_is_a_breach() -> None:
     assert "'old' is stored, but the driver does not have it any more" in old
 
 
+def test_an_update_names_each_rise_that_it_accepts_among_the_falls() -> None:
+    (sentence,) = gates.accepted({"push": 100.0, "pop": 50.0, "old": 1.0}, {"push": 176.0, "pop": 20.0, "new": 9.0})
+    assert sentence == (
+        "accepted: 'push' rose from 100.0 to 176.0 instructions, +76.0 %; say in the commit what that buys"
+    )
+    assert gates.accepted({"push": 100.0}, {"push": 105.0}) == []
+
+
 def test_the_stored_counts_name_their_toolchain_and_are_all_positive() -> None:
     stored = json.loads(gates.STORED.read_text())
     assert set(stored) == {"toolchain", "instructions"}

@@ -61,12 +61,41 @@ def test_memory_of_a_node_and_of_an_edge_come_from_two_graphs() -> None:
     assert [value for value, _ in found.values()] == [pytest.approx(30), pytest.approx(6)]
 
 
-def test_wake_ups_of_the_probes_are_not_counted_against_a_waiting_run() -> None:
-    figures = {"watched_s": 20, "cpu_s": 0.01, "switches": 42, "switches_by_thread": {"penstock-sampler": 40, "x": 2}}
-    cases = {"idle": record({"penstock": [figures]})}
-    percent, wakeups = (goal.reached(cases) for goal in GOALS if "waiting run" in goal.what)
-    assert percent == (pytest.approx(0.05), True)
-    assert wakeups == (pytest.approx(0.1), True)
+def test_a_waiting_run_is_judged_with_the_probes_on_too_and_their_own_wake_ups_are_not_counted_against_it() -> None:
+    def watched(cpu_s: float, other: int) -> list[dict[str, Any]]:
+        threads = {"penstock-sampler": 40, "x": other}
+        return [{"watched_s": 20, "cpu_s": cpu_s, "switches": 40 + other, "switches_by_thread": threads}]
+
+    rounds = {"penstock": watched(0.01, 2), "penstock, a task waiting for memory": watched(0.06, 4)}
+    goals = [
+        goal.reached({"idle": record(rounds)}) for goal in GOALS if goal.what.startswith(("a waiting", "the same"))
+    ]
+    assert goals == [
+        (pytest.approx(0.05), True),
+        (pytest.approx(0.1), True),
+        (pytest.approx(0.3), False),
+        (pytest.approx(0.2), False),
+    ]
+
+
+def test_of_two_forms_of_a_rival_the_faster_one_is_the_bar() -> None:
+    def graph(*rivals: str) -> Record:
+        seconds = {"penstock": 1.0, "dask.threaded, defaults": 120.0, "dask.threaded, tuned": 80.0}
+        return record({side: [{"seconds": seconds[side], "amount": 1}] for side in ("penstock", *rivals)})
+
+    (goal,) = (goal for goal in GOALS if "dask.threaded, its faster form" in goal.what)
+    assert goal.reached({"dag": graph("dask.threaded, defaults", "dask.threaded, tuned")}) == (80, False)
+    assert goal.reached({"dag": graph("dask.threaded, defaults")}) == (120, True)
+    assert goal.reached({"dag": graph()}) == (None, None)
+
+
+def test_goals_say_which_figures_are_of_less_than_the_full_size() -> None:
+    small = Record({**record({}).data, "scale": 0.02})
+    table = goals_table({"dag": small, "heap": record({})})
+    assert table.startswith(
+        "The bounds are for the full size; these cases were measured at a share of it: dag (0.02).\n\n| goal |"
+    )
+    assert goals_table({"heap": record({})}).startswith("| goal |")
 
 
 def test_times_have_three_digits_and_their_unit() -> None:
