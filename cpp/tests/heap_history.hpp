@@ -23,8 +23,8 @@
 namespace penstock::test {
 
 struct Operation {
-    enum Kind : std::uint8_t { push, pop, peek, cancel, rerank } kind = push;
-    std::vector<HeapEntry> given;           // push: all of them at one instant; cancel, rerank: one
+    enum Kind : std::uint8_t { push, pop, peek, cancel, rerank, none_before } kind = push;
+    std::vector<HeapEntry> given;           // push: all of them at one instant; cancel, rerank, none_before: one
     std::optional<HeapEntry> got;           // pop, peek
     bool answer = false;                    // cancel, rerank
     std::uint64_t called = 0, returned = 0;  // instants, all distinct
@@ -33,16 +33,19 @@ struct Operation {
 class History {
 public:
     std::vector<Operation> operations;
+    std::vector<HeapEntry> before;                // in the queue at first
+    std::optional<std::vector<HeapEntry>> after;  // in the queue at last, in order; none: whatever is left will do
 
     [[nodiscard]] bool explained() {
         seen_.clear();
+        std::sort(before.begin(), before.end(), earlier);
         split_overtaken();
         if (operations.size() > 60) throw std::length_error("History: " + std::to_string(operations.size()) + " operations; the search takes 60");
-        return search(0, {});
+        return search(0, before);
     }
 
     [[nodiscard]] std::string text() const {
-        static constexpr const char* kNames[] = {"push", "pop", "peek", "cancel", "rerank"};
+        static constexpr const char* kNames[] = {"push", "pop", "peek", "cancel", "rerank", "none before"};
         const auto entry = [](const HeapEntry& e) {
             return " task " + std::to_string(index(e.task)) + " rank " + std::to_string(e.rank.value) + " tie " +
                    std::to_string(e.tie);
@@ -115,6 +118,8 @@ private:
                 if (!(*op.got == queue.front())) return false;
                 if (op.kind == Operation::pop) queue.erase(queue.begin());
                 return true;
+            case Operation::none_before:
+                return queue.empty() || !earlier(queue.front(), op.given.front());
             case Operation::cancel:
             case Operation::rerank: {
                 const auto at = find(queue, op.given.front().task);
@@ -129,7 +134,7 @@ private:
     }
 
     bool search(std::uint64_t done, const Queue& queue) {
-        if (done == (std::uint64_t{1} << operations.size()) - 1) return true;
+        if (done == (std::uint64_t{1} << operations.size()) - 1 && (!after || *after == queue)) return true;
         std::vector<std::uint64_t> state{done};
         for (const HeapEntry& e : queue) state.insert(state.end(), {index(e.task), ordered_bits(e.rank), e.tie});
         if (!seen_.insert(std::move(state)).second) return false;
@@ -162,7 +167,7 @@ public:
             case 0:
             case 1: return push(1);
             case 2: return push(2 + draw(3));
-            case 3: return pop_many(2);
+            case 3: return draw(2) == 0 ? pop_many(2, {}) : pop_many(3, HeapKey{Rank{static_cast<double>(draw(4))}, 0});
             case 4: return cancel();
             case 5:
             case 6: return rerank();
@@ -190,16 +195,22 @@ public:
     std::vector<Operation> done;
 
 private:
-    void pop_many(std::size_t count) {
-        // A batch pop is a sequence of single pops; each of them may come anywhere within the call.
+    void pop_many(std::size_t count, const std::optional<HeapKey>& before) {
+        // A batch pop is a sequence of single pops; each of them may come anywhere within the call. Where it ends early
+        // there was nothing more, or nothing before the bound.
         std::vector<HeapEntry> out(count);
         const std::uint64_t called = tick();
-        const std::size_t got = heap_.pop(std::span<HeapEntry>(out));
+        const std::size_t got = heap_.pop(std::span<HeapEntry>(out), before);
         const std::uint64_t returned = tick();
         for (std::size_t k = 0; k < std::min(got + 1, count); ++k) {
             Operation op;
             op.kind = Operation::pop;
-            if (k < got) keep(op.got = out[k]);
+            if (k < got) {
+                keep(op.got = out[k]);
+            } else if (before) {
+                op.kind = Operation::none_before;
+                op.given = {{TaskId{0}, before->rank, before->tie}};
+            }
             op.called = called;
             op.returned = returned;
             done.push_back(op);
