@@ -28,11 +28,11 @@ namespace {
 
 // Frees as soon as it may: a block that is still read is gone. Every third push of a thread moves its inbox.
 struct EagerAtom : ExploredAtom {
-    static constexpr HeapLimits kHeap{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2};
+    static constexpr HeapLimits kHeap{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inbox_at_once = true};
     static constexpr detail::ReclaimLimits kReclaimLimits{.sweep_every = 1, .tick_every = 1, .shelf_depth = 0, .light = 0};
 };
 // Reuses as soon as it may: a block that is still read, or whose address is still compared, is another one. Only the
-// first two threads have an inbox.
+// first two threads have an inbox, and only once they have met another.
 struct ReuseAtom : ExploredAtom {
     static constexpr HeapLimits kHeap{.front_items = 2, .front_keeps = 1, .near_items = 3, .near_refill = 2, .run_items = 3, .fan_out = 2, .window = 2, .slack = 2, .inbox_items = 2, .inboxes = 2};
     static constexpr detail::ReclaimLimits kReclaimLimits{.sweep_every = 1, .tick_every = 1, .shelf_depth = 16, .light = 0};
