@@ -44,7 +44,7 @@ enum class Act : std::uint8_t { push_first, push_last, push_thrice, push_batch, 
 constexpr std::array kActs{Act::push_first, Act::push_last, Act::push_thrice, Act::push_batch, Act::pop, Act::pop_batch, Act::put_back, Act::peek, Act::cancel, Act::cancel_last, Act::rerank_back, Act::rerank_ahead};
 constexpr std::array kActNames{"push (first)", "push (last)", "three pushes", "batch push", "pop", "batch pop", "pop and push", "peek", "cancel (first)", "cancel (last)", "rerank (back)", "rerank (ahead)"};
 constexpr std::array kFewActs{Act::push_first, Act::push_thrice, Act::pop, Act::put_back, Act::peek, Act::cancel, Act::rerank_back, Act::rerank_ahead};
-constexpr std::array kTripleActs{Act::push_first, Act::pop, Act::put_back, Act::peek, Act::cancel, Act::rerank_back, Act::rerank_ahead};
+constexpr std::array kTripleActs{Act::push_first, Act::pop, Act::peek, Act::cancel, Act::rerank_back, Act::rerank_ahead};
 using Script = std::vector<std::vector<Act>>;  // what each thread does
 
 // What is in the heap before the threads begin.
