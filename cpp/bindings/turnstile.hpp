@@ -18,7 +18,8 @@ class Turnstile {
  public:
   /// Takes the GIL for a thread that has given it up. `host`: whether a thread that is no worker is about to give it up.
   void enter(PyThreadState* state, const std::atomic<bool>& host) {
-    // relaxed, here and below: advice only; what the GIL guards, it publishes.
+    // relaxed, throughout this class: to wait by, never to act on. What a worker did inside is published by the GIL; a
+    // stale value costs a wait of some microseconds, or an early request for the GIL.
     const auto taken = [&] { return inside_.load(std::memory_order_relaxed) != 0 || host.load(std::memory_order_relaxed); };
     for (int k = 0; k < kLooks && taken(); ++k) StdAtom::relax();
     interpreter_call([&] { PyEval_RestoreThread(state); });

@@ -218,6 +218,7 @@ void Scheduler::level(std::size_t first, const Submission& batch) {
     weights[k] = std::max<std::int64_t>(at_or(batch.expected, k, Instant{0}), 1);
   }
   Readiness::bottom_levels(batch.count, batch.indptr, batch.indices, weights, levels);
+  // relaxed: written under the mutex, by this thread or one before it; for those who rank without the mutex see rank_of().
   double longest = longest_.load(std::memory_order_relaxed);
   for (std::size_t k = 0; k < batch.count; ++k) {
     const auto value = static_cast<double>(levels[k]);
@@ -256,6 +257,7 @@ void Scheduler::relevel() {
       longest = std::max(longest, level[t]);
     }
   }
+  // relaxed: the store of policy_ that follows publishes them, see rank_of().
   for (std::size_t t = 0; t < n; ++t) records_[t].bottom_level.store(static_cast<float>(level[t]), std::memory_order_relaxed);
   longest_.store(longest, std::memory_order_relaxed);
 }
@@ -271,6 +273,9 @@ Rank Scheduler::rank_of(const PolicyState& state, const Record& r, double priori
   f.deadline = kNever;
   if (policy.weights.demand != 0.0) f.demand = dominant_share(shape.demand);
   if (uses_levels(policy)) {
+    // relaxed, both. A level is published with its task, by the links of readiness, or with the policy that asks for it,
+    // by the store of policy_; who ranks by the policy before it ranks again when it sees the new one. `longest_` may be
+    // that of a moment ago: all ranks of that moment are scaled by it.
     const double level = r.bottom_level.load(std::memory_order_relaxed);
     f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);  // rounded, it may pass the longest
     if (shape.deadline) {
@@ -319,12 +324,13 @@ void Scheduler::enqueue(std::span<const TaskId> tasks, Instant now) {
       const Record& r = record(task);
       priorities[n] = r.priority.load(std::memory_order_seq_cst);
       entries[n] = {task, rank_of(*policy, r, priorities[n]), index(task)};
+      // relaxed: this thread has just made it ready, so it reads its own attempt or a later state of the same.
       const Event fact = event(EventKind::ready, now, task, word::attempt(r.word.load(std::memory_order_relaxed)), 0, 0,
                                Cause::none, State::ready);
       if (said == 0 || !extend_range(events[said - 1], fact)) events[said++] = fact;
     }
     log_.append(std::span<const Event>(events).first(said));
-    PriorityHeap& heap = shapes_[shape].load(std::memory_order_acquire)->heap;
+    PriorityHeap& heap = shapes_[shape].load(std::memory_order_acquire)->heap;  // as in rank_of()
     n == 1 ? heap.push(entries[0]) : heap.push(std::span<const PriorityHeap::Entry>(entries).first(n));
     for (std::size_t k = 0; k < n; ++k) requeue_if_changed(tasks[done + k], policy, priorities[k]);
     done += n;
@@ -339,6 +345,7 @@ void Scheduler::requeue_if_changed(TaskId task, const PolicyState* policy, doubl
     if (policy_now == policy && priority_now == priority) return;
     policy = policy_now;
     priority = priority_now;
+    // acquire: as in rank_of(), here and wherever a shape is looked up.
     shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*policy, r, priority), index(task)});
   }
 }

@@ -157,6 +157,18 @@ public:
     // Runs the bodies as threads, by the schedule that is being explored. Called by the program, once an execution.
     static void together(const std::vector<std::function<void()>>& bodies) { now().run_threads(bodies); }
 
+    // Does something in the name of thread k of together(), before it begins, undisturbed: what exists once a thread is
+    // then that thread's.
+    template <class Body>
+    static void as_thread(std::size_t k, Body&& body) {
+        Explorer& all = now();
+        all.undisturbed_ = true;
+        all.me_ = k;
+        body();
+        all.me_ = kMain;
+        all.undisturbed_ = false;
+    }
+
     // Calls look() after every access of a thread in together(); what it throws is the failure of the execution. Not under
     // ThreadSanitizer, where its reads would synchronise the threads. Set anew in each execution.
     static void watch(std::function<void()> look) { now().watcher_ = std::move(look); }
@@ -174,7 +186,7 @@ public:
     // A point at which the running thread may be preempted. Not within a thread of the program: does nothing.
     static void step() { step(nullptr, 0); }
     static void step(const void* address, std::size_t bytes) {
-        if (now_ != nullptr && now_->me_ != kMain) now_->before_access(address, bytes);
+        if (now_ != nullptr && now_->me_ != kMain && !now_->undisturbed_) now_->before_access(address, bytes);
     }
 
     // The Atom's: one for each execution, and one for each thread of it.
@@ -525,6 +537,7 @@ private:
     std::vector<Owned> owned_;
     std::size_t threads_ = 0, me_ = kMain;
     unsigned preempted_ = 0;
+    bool undisturbed_ = false;
     std::uint64_t steps_ = 0, ticks_ = 0;
     std::string failure_;
     std::function<void()> watcher_;

@@ -199,8 +199,8 @@ TEST_CASE("blocks of the shipped sizes leave histories that have an explanation"
 
 TEST_CASE("threads running free leave histories that have an explanation") {
     using Tiny = BasicPriorityHeap<StdAtom, kTiny>;
-    check_running_free<Tiny>(effort(3000), {.threads = 3, .steps = 4, .tasks_each = 3});
-    check_running_free<Tiny>(effort(2000), {.threads = 2, .steps = 9, .tasks_each = 8, .resident = 12});
+    check_running_free<Tiny>(effort(3000), {.threads = 2, .steps = 9, .tasks_each = 6});
+    check_running_free<Tiny>(effort(1000), {.threads = 3, .steps = 5, .tasks_each = 6, .resident = 12});
     check_running_free<PriorityHeap>(effort(3000), {.threads = 2, .steps = 9, .tasks_each = 6});
     check_running_free<PriorityHeap>(effort(500), {.threads = 3, .steps = 6, .tasks_each = 8, .resident = 700});
 }

@@ -80,7 +80,7 @@ class ChunkedTable {
     }
     const std::size_t last = chunk_of(size - 1);
     for (std::size_t c = 0; c <= last; ++c) {
-      if (chunks_[c].load(std::memory_order_relaxed) != nullptr) continue;
+      if (chunks_[c].load(std::memory_order_relaxed) != nullptr) continue;  // written by growers, one at a time
       // relaxed, the store as well as the reader's load in operator[]: a reader has its index from something that
       // happens after grow() (see Order above), and that orders this store too.
       chunks_[c].store(static_cast<T*>(detail::allocate_pages(chunk_size(c) * sizeof(T), kAlignment)),
@@ -127,6 +127,7 @@ class ChunkedTable {
   static auto at(Self& self, std::size_t i) noexcept -> decltype(self.chunks_[0].load()) {
     const std::size_t shifted = i + kFirst;
     const std::size_t top = top_bit(shifted);
+    // relaxed: who has the index has heard of the chunk, see grow(). With less than that it would be null or garbage.
     return self.chunks_[top - kFirstBits].load(std::memory_order_relaxed) + (shifted ^ (std::size_t{1} << top));
   }
 

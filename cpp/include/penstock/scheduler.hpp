@@ -168,7 +168,7 @@ class Scheduler {
   double priority(TaskId task) const;
   std::size_t size() const { return count_.load(std::memory_order_seq_cst); }
   std::size_t unfinished() const { return unfinished_.load(std::memory_order_seq_cst); }
-  std::uint64_t late_reports() const { return late_reports_.load(std::memory_order_relaxed); }
+  std::uint64_t late_reports() const { return late_reports_.load(std::memory_order_relaxed); }  // a statistic, orders nothing
   /// Whether a take on the lane would find something that fits, reservations aside. For waking a sleeper, not for
   /// deciding.
   bool startable(Lane lane) const;

@@ -58,7 +58,7 @@ public:
     BasicTickets(const BasicTickets&) = delete;
     BasicTickets& operator=(const BasicTickets&) = delete;
     ~BasicTickets() {
-        for (std::size_t c = 0; c < kChunks; ++c) free_chunk(chunks_[c].load(std::memory_order_relaxed), c);
+        for (std::size_t c = 0; c < kChunks; ++c) free_chunk(chunks_[c].load(std::memory_order_relaxed), c);  // no other thread is left
     }
 
     // The word of a task for which grow() has been called, by this thread or by one it has heard from.

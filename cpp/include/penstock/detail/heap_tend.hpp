@@ -263,6 +263,7 @@ std::string BasicPriorityHeap<Atom, Limits>::check() {
         return std::all_of(items, items + hint, [&](const Item& item) { return hold(item) == Hold::gone; });
     };
     if (!sorted(front->items(), front->count)) return "the front is not sorted";
+    // relaxed, here and below: at rest there is one value.
     if (!skips_only_gone(front->items(), front->hint.load(std::memory_order_relaxed))) return "the front's hint passes a live item";
     Body* const body = front->body;
     if (body == nullptr) return {};

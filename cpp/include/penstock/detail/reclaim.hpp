@@ -243,7 +243,7 @@ private:
             for (std::size_t s = 0; s < kShelves.size(); ++s) {
                 while (Block* block = record->shelf[s]) {
                     record->shelf[s] = block->next;
-                    all.bytes_.fetch_sub(static_cast<std::int64_t>(block->bytes), std::memory_order_relaxed);
+                    all.bytes_.fetch_sub(static_cast<std::int64_t>(block->bytes), std::memory_order_relaxed);  // as in discard()
                     give_memory(block);
                 }
                 record->shelved[s] = 0;
