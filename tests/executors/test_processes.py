@@ -320,6 +320,18 @@ def test_times_are_around_the_function_and_in_order(processes: Any) -> None:
     assert before < report.started_ns <= report.finished_ns < time.monotonic_ns()
 
 
+class Slow:
+    """Takes a while to be made again, as a library takes to be imported."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return time.sleep, (0.2,)
+
+
+def test_making_the_arguments_again_counts_as_run_time_as_it_does_as_cpu_time(processes: Any) -> None:
+    report = processes.report(processes.launch(type, Slow()))
+    assert report.finished_ns - report.started_ns >= 200_000_000
+
+
 def test_memory_limit_makes_a_memory_error_of_cause_oom_and_ends_with_the_task(processes: Any) -> None:
     def take(megabytes: int) -> int:
         return int(np.ones(megabytes << 17).nbytes)

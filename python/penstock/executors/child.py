@@ -94,9 +94,6 @@ class Child:
         self._reactor = reactor
         self._guardian = guardian
         self._exited = exited
-        # Until a new process has its own program it runs in a copy of this one, whose memory the system counts as a
-        # peak of the new one. So its peak is known only when it is above ours.
-        self._inherited_peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
         self._mark = guardian.mark()
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             list(argv),
@@ -109,6 +106,9 @@ class Child:
             start_new_session=True,
             bufsize=0,
         )
+        # Until a new process has its own program it runs in a copy of this one, whose memory the system counts as a
+        # peak of the new one. So its peak is known only when it is above ours, as ours is now that it has its own.
+        self._inherited_peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
         self.pid = self._process.pid
         self.stdin: IO[bytes] | None = self._process.stdin
         self.stdout: IO[bytes] | None = self._process.stdout

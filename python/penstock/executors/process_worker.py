@@ -96,7 +96,6 @@ class _Worker:
             with memory_capped(order.memory_limit):
                 function, args, kwargs = self._loaded(order, frame)
                 frame.clear()
-                started = time.monotonic_ns()
                 value = self._call(order, function, args, kwargs)
                 finished = time.monotonic_ns()
                 del args, kwargs

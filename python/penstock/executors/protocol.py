@@ -62,7 +62,8 @@ class Report:
         value: its result; None when it failed.
         error: why it failed, or None.
         cause: NONE when it succeeded.
-        started_ns, finished_ns: `time.monotonic_ns` around the function or command, without the start of its process.
+        started_ns, finished_ns: `time.monotonic_ns` around the function or command, without the start of a worker process
+            and with what it imports for the function.
         usage: what it used.
     """
 

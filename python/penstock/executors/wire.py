@@ -39,7 +39,8 @@ class Reply:
 
     Attributes:
         cause: as a number; 0 when it succeeded.
-        started_ns, finished_ns: `time.monotonic_ns` around the call of the function.
+        started_ns, finished_ns: `time.monotonic_ns` around making the function and its arguments again, which may import
+            a great deal, and the call.
         cpu_s, peak_memory: as in `Usage`.
         total_cpu_s: seconds of CPU time of the process since it began, this attempt included.
         text: the error as `TypeName: message`, for the case that the error itself cannot be unpickled.
