@@ -72,9 +72,12 @@ def test_exit_code_and_the_last_lines_of_standard_error_are_in_the_error(command
     assert isinstance(error, CommandFailed)
     assert (error.exit_code, error.signal) == (3, None)
     assert error.stderr.splitlines() == [f"line {number}" for number in range(4980, 5000)]
-    assert str(error).startswith(
-        f"task 'count': {line} exited with code 3; the end of its standard error:\nline 4980\n"
-    )
+    assert str(error).splitlines()[:4] == [
+        "task 'count' exited with code 3: line 4999",
+        f"command: {line}",
+        "the end of its standard error:",
+        "line 4980",
+    ]
 
 
 def test_signal_that_penstock_did_not_send_is_a_loss(commands: Any) -> None:
@@ -94,10 +97,9 @@ def test_shells_code_for_a_killed_program_is_explained(commands: Any) -> None:
 def test_program_that_is_not_there_is_named(commands: Any) -> None:
     report = commands.report(commands.command("srot", "-n", name="sort"))
     assert report.cause is Cause.EXCEPTION
-    said = (
-        "task 'sort': srot -n was not started: 'srot' was not found, there is no such program on the PATH; install it"
-    )
+    said = "task 'sort' was not started: 'srot' was not found, there is no such program on the PATH; install it"
     assert str(report.error).startswith(said)
+    assert str(report.error).endswith("command: srot -n")
     other = commands.error(commands.command("/no/such/program"))
     assert "'/no/such/program' was not found, there is no such file" in str(other)
 

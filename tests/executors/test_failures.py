@@ -13,7 +13,23 @@ def test_command_failed_survives_pickling_with_its_attributes() -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is CommandFailed
     assert again.__dict__ == error.__dict__
-    assert str(again) == "task 'sort': sort -n exited with code 2; the end of its standard error:\nbad line"
+    assert str(again) == "task 'sort' exited with code 2: bad line\ncommand: sort -n"
+
+
+def test_the_first_line_of_a_failed_command_says_what_happened_however_long_the_command_is() -> None:
+    error = CommandFailed(
+        "sort", "sort " + "x" * 10_000, "exited with code 2", exit_code=2, stderr="reading\n  no: x\n"
+    )
+    first, command, *said = str(error).splitlines()
+    assert first == "task 'sort' exited with code 2: no: x"
+    assert command == f"command: {error.command}"
+    assert said == ["the end of its standard error:", "reading", "  no: x"]
+
+
+def test_a_silent_commands_failure_ends_with_what_happened() -> None:
+    assert str(CommandFailed("t", "false", "exited with code 1", exit_code=1)) == (
+        "task 't' exited with code 1\ncommand: false"
+    )
 
 
 def test_remote_traceback_is_shown_by_python_above_the_error() -> None:

@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from penstock import Pipeline, Retry, task
+from penstock.errors import TaskFailed
 from penstock.observe.alerts import AlertKind, error_line, watch_alerts, watch_events
 from penstock.observe.events import EventKind
 from penstock.states import Cause
@@ -51,6 +52,16 @@ def test_an_unknown_error_is_its_cause():
     assert error_line(None, Cause.LOST) == "lost"
     assert error_line(ValueError()) == "ValueError"
     assert error_line(ValueError("first\nsecond")) == "ValueError: first"
+
+
+def test_an_error_that_penstock_made_of_an_attempt_is_its_reason_alone():
+    assert error_line(TaskFailed("leave", "it called sys.exit(3); return")) == "it called sys.exit(3); return"
+
+
+def test_an_error_that_never_ends_is_cut():
+    line = error_line(ValueError("x" * 10_000))
+    assert len(line) < 350
+    assert line.endswith("xxx…")
 
 
 def test_events_arrive_as_objects_in_log_order(rehearsal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from penstock.errors import PickleError, TaskFailed
 from penstock.executors.failures import CommandFailed, RemoteTraceback, traceback_text
 from penstock.states import Cause
 
@@ -25,10 +26,15 @@ def user_traceback(error: BaseException) -> str:
     """Return an error as Python prints it, without the frames of penstock itself.
 
     The errors that it came from are shown the same way. An error from a task's own process has the traceback
-    of that process. A failed command is its message alone: there is no Python of the user's in it.
+    of that process. What penstock itself says of an attempt is its message, below the user's frames if it was his
+    code that ended there; a command and what could not be pickled have none.
     """
-    if isinstance(error.__cause__, RemoteTraceback):
-        return error.__cause__.text.rstrip()
-    if isinstance(error, CommandFailed):
+    if isinstance(error, (CommandFailed, PickleError)):
         return str(error)
-    return traceback_text(error)
+    if isinstance(error, TaskFailed):
+        return error.reason if error.__cause__ is None else f"{_shown(error.__cause__)}\n{error.reason}"
+    return _shown(error.__cause__ if isinstance(error.__cause__, RemoteTraceback) else error)
+
+
+def _shown(error: BaseException) -> str:
+    return error.text.rstrip() if isinstance(error, RemoteTraceback) else traceback_text(error)

@@ -35,7 +35,7 @@ class CommandFailed(PenstockError):
     Attributes:
         task: the task's name.
         command: the command on one line.
-        problem: what happened, the rest of a sentence that begins with the command.
+        problem: what happened, the rest of a sentence that begins with the task.
         exit_code: its exit code, or None.
         signal: the number of the signal that killed it, or None.
         stderr: the end of what it wrote to standard error.
@@ -59,9 +59,15 @@ class CommandFailed(PenstockError):
         super().__init__(task, command, problem, exit_code, signal, stderr)
 
     def __str__(self) -> str:
-        said = self.stderr.rstrip()
-        ending = f"; the end of its standard error:\n{said}" if said else ""
-        return f"task {self.task!r}: {self.command} {self.problem}{ending}"
+        # The first line says it all, with the last that the command itself said: displays and alerts show no more.
+        said = self.stderr.rstrip().splitlines()
+        lines = [
+            f"task {self.task!r} {self.problem}{f': {said[-1].strip()}' if said else ''}",
+            f"command: {self.command}",
+        ]
+        if len(said) > 1:
+            lines += ["the end of its standard error:", *said]
+        return "\n".join(lines)
 
 
 def traceback_text(error: BaseException) -> str:

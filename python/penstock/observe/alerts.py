@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.errors import message_of
+from penstock.errors import TaskFailed, message_of
 from penstock.observe.events import Event, EventKind, events_of
 from penstock.observe.subscription import Subscription
 from penstock.observe.timeline import Timeline
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from penstock.observe.protocol import RunView
 
 __all__ = ["Alert", "AlertKind", "watch_alerts", "watch_events"]
+
+MOST_CHARACTERS = 300
+"""An error's line is cut there: some libraries put a whole array into theirs."""
 
 
 class AlertKind(str, Enum):
@@ -88,7 +91,11 @@ def error_line(error: BaseException | None, cause: Cause = Cause.NONE) -> str:
     """Return an error as one short line; when the error is unknown, its cause in words."""
     if error is None:
         return cause.name.lower() if cause is not Cause.NONE else "unknown error"
+    if isinstance(error, TaskFailed):  # the line names the task already
+        return error.reason
     first = next(iter(message_of(error).strip().splitlines()), "")
+    if len(first) > MOST_CHARACTERS:
+        first = f"{first[: MOST_CHARACTERS - 1]}…"
     name = type(error).__name__
     return f"{name}: {first}" if first else name
 
