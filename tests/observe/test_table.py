@@ -1,5 +1,6 @@
 import io
 import json
+import re
 
 import pytest
 
@@ -104,11 +105,12 @@ def test_a_file_gets_plain_text(rehearsal):
     assert file.getvalue() == render(rehearsal) + "\n"
 
 
-def test_a_terminal_gets_the_same_words_in_colour(rehearsal, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+def test_a_terminal_gets_the_same_words_in_colour(rehearsal, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -117,6 +119,38 @@ def test_a_terminal_gets_the_same_words_in_colour(rehearsal, monkeypatch):
     assert "\x1b[" in file.getvalue()
     for word in ("succeeded (fallback)", "upstream failed", "makespan 4.20s", "load -> flaky"):
         assert word in file.getvalue()
+
+
+def drawn(view, width, monkeypatch):
+    """The table as a terminal of so many columns shows it."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    file = Terminal()
+    print_table(view, file)
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue()).splitlines()
+
+
+def test_in_a_terminal_of_80_columns_no_number_is_cut_and_long_names_go_on_below(scene, monkeypatch):
+    scene.add("extra-trees/gradients/folds")
+    scene.ran(0, 0, 0.1, 1.1)
+    scene.event(EventKind.CPU_USED, 1.1, 0, value=800_000_000)
+    scene.event(EventKind.PEAK_MEMORY, 1.1, 0, value=64 << 20)
+    scene.event(EventKind.FALLBACK, 0.5, 0)
+    lines = drawn(scene, 80, monkeypatch)
+    assert "…" not in "".join(lines)
+    row = next(line for line in lines if "succeeded" in line)
+    assert row.split()[-5:] == ["1", "0.10s", "1.00s", "0.80s", "64.0MiB"]
+    start = lines.index(row)
+    name = "".join(line[: row.index(" ")].rstrip() for line in lines[start : start + 3])
+    assert name == "extra-trees/gradients/folds"
+
+
+def test_a_narrow_terminal_leaves_out_columns_and_says_which(rehearsal, monkeypatch):
+    lines = drawn(rehearsal, 40, monkeypatch)
+    assert max(map(len, lines)) <= 40
+    assert lines[0].split() == ["task", "state", "attempts", "run"]
+    assert next(line for line in lines if line.startswith("load")).split() == ["load", "succeeded", "1", "1.00s"]
+    assert "(wait, CPU, peak memory: no room in 40" in " ".join(lines)
 
 
 def test_a_real_run_has_its_tasks_and_a_critical_path():

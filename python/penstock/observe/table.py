@@ -26,6 +26,11 @@ MOST_ROWS = 200
 CPU = 0
 
 _HEADS = ("task", "state", "attempts", "wait", "run", "CPU", "peak memory")
+NAME, STATE, ATTEMPTS, WAIT, RUN, CPU_TIME, PEAK = range(len(_HEADS))
+LEAST_NAME, LEAST_STATE = 10, 10
+"""Characters that a terminal keeps for these two before it leaves out a column of numbers."""
+BETWEEN = 2
+"""Characters between columns."""
 _COLOURS = {
     State.SUCCEEDED: "green",
     State.FAILED: "bold red",
@@ -111,7 +116,11 @@ def print_table(view: RunView, file: TextIO | None = None, *, most_rows: int = M
     timeline = _fold(view)
     rows = task_rows(view, timeline)
     shown = _chosen(rows, most_rows)
-    console.print(_rich_table(shown))
+    columns = _fitting([_HEADS, *(_cells(row) for row in shown)], console.width)
+    console.print(_rich_table(shown, columns))
+    if len(columns) < len(_HEADS):
+        left = [head for column, head in enumerate(_HEADS) if column not in columns]
+        console.print(f"({', '.join(left)}: no room in {console.width} columns)", style="dim")
     if note := _left_out(rows, shown):
         console.print(note, style="dim")
     console.print(_rich_totals(_totals(view, timeline, rows)))
@@ -223,20 +232,38 @@ def _cells(row: TaskRow) -> tuple[str, ...]:
     )
 
 
-def _rich_table(rows: Sequence[TaskRow]) -> RenderableType:
+def _fitting(cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return the columns of a table that fit into `room` characters, with what may break into lines broken.
+
+    Name and state always stay. Of the numbers the last ones go first; the run time stays longest.
+    """
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS))]
+    columns = list(range(len(_HEADS)))
+    for column in (PEAK, CPU_TIME, WAIT, ATTEMPTS, RUN):
+        needed = min(widths[NAME], LEAST_NAME) + min(widths[STATE], LEAST_STATE)
+        needed += sum(widths[each] for each in columns[2:]) + BETWEEN * (len(columns) - 1)
+        if needed <= room:
+            break
+        columns.remove(column)
+    return columns
+
+
+def _rich_table(rows: Sequence[TaskRow], columns: Sequence[int]) -> RenderableType:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column, head in enumerate(_HEADS):
-        right = column >= 2
-        table.add_column(head, justify="right" if right else "left", overflow="ellipsis", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, BETWEEN - 1, 0, 0), show_edge=False, header_style="bold")
+    for column in columns:
+        number = column not in (NAME, STATE)
+        # A name that has no room goes on in the next line: cut off, those of one family would look alike.
+        table.add_column(_HEADS[column], justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows:
         name, outcome, *numbers = _cells(row)
         attempts = Text(numbers[0], style="yellow" if row.attempts > 1 else "")
         colour = "yellow" if row.fell_back and row.state is State.SUCCEEDED else _COLOURS.get(row.state, "")
-        table.add_row(Text(name), Text(outcome, style=colour), attempts, *(Text(text) for text in numbers[1:]))
+        shown = [Text(name), Text(outcome, style=colour), attempts, *(Text(text) for text in numbers[1:])]
+        table.add_row(*(shown[column] for column in columns))
     return table
 
 
