@@ -1,3 +1,4 @@
+import contextlib
 import io
 import os
 import pty
@@ -80,6 +81,20 @@ def test_a_display_that_breaks_is_reported_once_and_shows_nothing_more(scene, ca
     assert file.writes == 1
     (record,) = caplog.records
     assert "progress display raised OSError: no space left on device" in record.getMessage()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(scene, caplog):
+    read, write = os.pipe()
+    scene.add("a")
+    os.close(read)
+    with os.fdopen(write, "w", buffering=1) as pipe:
+        subscription = watch_progress(scene, True, pipe)
+        scene.event(EventKind.PAUSED, 1)
+        scene.log.close()
+        assert subscription.close(10)
+        assert caplog.records == []
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
 
 
 def test_a_run_goes_on_when_its_display_breaks(monkeypatch, caplog):

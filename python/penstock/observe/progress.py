@@ -77,6 +77,8 @@ class _Progress:
                 self._display.feed(rows)
             else:
                 self._display.quiet(time.monotonic_ns())
+        except BrokenPipeError:  # as in `penstock run ... | head`: who read it has seen enough
+            self._broken = True
         except BaseException:
             self._broken = True
             with contextlib.suppress(Exception):  # the first error is the one to report
