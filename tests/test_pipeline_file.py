@@ -138,6 +138,18 @@ def test_what_the_file_raises_is_told_with_its_line(write: Write) -> None:
     assert isinstance(error.__cause__, ZeroDivisionError)
 
 
+def test_what_a_neighbour_raises_is_told_with_both_places(write: Write) -> None:
+    neighbour = write("def table():\n    return {}['x']\n", "its_neighbour.py")
+    error = refused(write("from its_neighbour import table\n\nrows = table()\n"))
+    del sys.modules["its_neighbour"]
+    assert (error.line, error.problem) == (3, f"KeyError: 'x' (raised in {neighbour}:2, in table)")
+
+
+def test_a_module_that_is_missing_is_named_without_frames_of_the_import_system(write: Write) -> None:
+    error = refused(write("import os\nimport no_such_module_at_all\n"))
+    assert (error.line, error.problem) == (2, "ModuleNotFoundError: No module named 'no_such_module_at_all'")
+
+
 def test_a_mistake_in_an_option_keeps_its_own_words(write: Write) -> None:
     error = refused(write("from penstock import task\n\n@task(prioriti=1)\ndef f(): ...\n"))
     assert error.problem == "task 'f': there is no option 'prioriti'. Did you mean 'priority'?"
@@ -153,12 +165,14 @@ def test_an_unknown_name_suggests_one(write: Write) -> None:
     path = write(HEAD + "digits = Pipeline('d')\n")
     assert refused(path, "digist").problem == "it has no 'digist'. Did you mean 'digits'?"
     assert refused(path, "x").problem == "it has no 'x'. It holds 'digits'."
-    assert refused(path, "f").problem.startswith("'f' is or returns a Task; allowed is a penstock.Pipeline.")
+    assert refused(path, "f").problem.startswith(
+        "'f' is or returns an object of type Task; allowed is a penstock.Pipeline."
+    )
 
 
 def test_a_function_that_returns_something_else_is_refused(write: Write) -> None:
     path = write(HEAD + "def build() -> Pipeline:\n    return 3\n")
-    assert refused(path).problem == "'build' is or returns a int; allowed is a penstock.Pipeline."
+    assert refused(path).problem == "'build' is or returns an object of type int; allowed is a penstock.Pipeline."
 
 
 # ------------------------------------------------------------------------------------------- the file among other code

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator
 from os import PathLike, fspath
 from pathlib import Path
@@ -139,7 +140,9 @@ class _Module:
                 raise self._error(f"function {name!r} needs arguments ({', '.join(needed)}); give them defaults.")
             value = self._guarded(value)
         if not isinstance(value, Pipeline):
-            raise self._error(f"{name!r} is or returns a {type(value).__qualname__}; allowed is a penstock.Pipeline.")
+            raise self._error(
+                f"{name!r} is or returns an object of type {type(value).__qualname__}; allowed is a penstock.Pipeline."
+            )
         return value
 
     def _compiled(self) -> CodeType:
@@ -174,14 +177,21 @@ class _Module:
         try:
             return function(*args)
         except (Exception, SystemExit) as error:
-            line = None
-            trace = error.__traceback__
-            while trace is not None:
-                if trace.tb_frame.f_code.co_filename == str(self.path):
-                    line = trace.tb_lineno
-                trace = trace.tb_next
-            what = str(error) if isinstance(error, PenstockError) else f"{type(error).__name__}: {error}"
-            raise self._error(what, line) from error
+            line, elsewhere = self._place(error)
+            if isinstance(error, PenstockError):
+                raise self._error(str(error), line) from error
+            raise self._error(f"{type(error).__name__}: {error}{elsewhere}", line) from error
+
+    def _place(self, error: BaseException) -> tuple[int | None, str]:
+        """Return the last line of this file that led to `error`, and in words where it was raised if not there."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename == str(self.path)]
+        line = own[-1].lineno if own else None
+        # An import that fails has frames of the import system, which say nothing.
+        last = next((frame for frame in reversed(frames) if not frame.filename.startswith("<frozen ")), None)
+        if last is None or last.filename in (str(self.path), __file__):
+            return line, ""
+        return line, f" (raised in {last.filename}:{last.lineno}, in {last.name})"
 
     def _error(self, problem: str, line: int | None = None, column: int | None = None) -> PipelineFileError:
         return PipelineFileError(problem, self.shown, line, column)
