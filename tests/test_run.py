@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,7 +80,9 @@ def test_a_failure_ends_what_needs_it_and_nothing_else() -> None:
     assert not result.ok
     assert result.states == {"fail": State.FAILED, "add": State.UPSTREAM_FAILED, "one": State.SUCCEEDED}
     assert result[fine] == 1
-    with pytest.raises(TaskFailed, match=r"task 'fail' failed after 1 attempt \(EXCEPTION\): no such file") as caught:
+    with pytest.raises(
+        TaskFailed, match=r"task 'fail' failed after 1 attempt \(EXCEPTION\): ValueError: no such file"
+    ) as caught:
         result[bad]
     assert isinstance(caught.value.__cause__, ValueError)
     with pytest.raises(TaskFailed, match=r"task 'add' did not run \(UPSTREAM\): 'fail' ended without a result"):
@@ -250,7 +253,35 @@ def test_a_task_that_calls_sys_exit_fails_and_the_run_goes_on() -> None:
         fine = one()
     result = p.run(progress=False)
     assert result[fine] == 1
-    assert "called sys.exit(3)" in str(result.errors["leave"])
+    with pytest.raises(TaskFailed) as raised:
+        result["leave"]
+    assert str(raised.value) == (
+        "task 'leave' failed after 1 attempt (EXCEPTION): it called sys.exit(3); return from the task to succeed, raise "
+        "an exception to fail"
+    )
+
+
+def test_a_failed_result_says_the_kind_of_the_error_and_its_text() -> None:
+    @task
+    def look() -> int:
+        return {"a": 1}["b"]
+
+    with Pipeline("p") as p:
+        looked = look()
+    with pytest.raises(TaskFailed) as raised:
+        p.run(progress=False)[looked]
+    assert str(raised.value) == "task 'look' failed after 1 attempt (EXCEPTION): KeyError: 'b'"
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_a_refused_run_leaves_an_older_trace_as_it_is(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.json"
+    trace.write_text("of yesterday")
+    with Pipeline("p") as p:
+        task(name="huge", memory="900TiB")(lambda: None)()
+    with pytest.raises(ResourceError, match="task 'huge'"):
+        p.run(trace=trace)
+    assert trace.read_text() == "of yesterday"
 
 
 def test_a_demand_that_can_never_be_met_is_refused_before_anything_starts() -> None:
@@ -492,7 +523,10 @@ def test_ctrl_c_stops_starting_then_kills_and_keeps_what_has_finished(presses: i
             process.stdin.write("go on\n")
             process.stdin.flush()
         out, errors = process.communicate(timeout=60)
-    assert errors == ""
+    said = ["penstock: interrupted: nothing more starts; 1 running task may end within 60 s, Ctrl-C again kills it"]
+    if presses == 2:
+        said.append("penstock: interrupted: killing 1 running task")
+    assert errors.splitlines() == said
     assert process.returncode == 0
     long = "SUCCEEDED" if presses == 1 else "CANCELLED"
     never = "CANCELLED"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from penstock.engine import Engine
-from penstock.errors import Cancelled, OptionError, ResultError, TaskFailed, message_of
+from penstock.errors import Cancelled, OptionError, PenstockError, ResultError, TaskFailed, message_of
 from penstock.explain import why
 from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
 from penstock.observe.attach import Observers, attach
 from penstock.observe.events import EventKind, one_each, read
+from penstock.observe.text import interrupted_text
 from penstock.policies import Policy, resolve
 from penstock.states import Cause, State
 from penstock.task import Call
@@ -104,6 +107,9 @@ class Run:
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
         self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.stop_on_failure = on_failure == "stop"
+        for name, call in zip(frozen.names, frozen.calls, strict=True):
+            # Refused before there is a display, and before an older trace is overwritten.
+            self._engine.limits.check(name, call.spec.demand)
         self._view = View(self._engine, frozen.name)
         self._observers: Observers | None = None
         try:
@@ -210,6 +216,7 @@ class Run:
         until = None if timeout is None else time.monotonic() + timeout
         while not engine.idle.is_set():
             if self._presses > 1 and self._kill_until is None:
+                self._say_interrupted(0)
                 engine.kill_running()
                 self._kill_until = until = time.monotonic() + KILLED_S
             news = mailbox.get(None if until is None else max(0.0, until - time.monotonic()))
@@ -223,9 +230,18 @@ class Run:
             if news == INTERRUPT:
                 self._presses += 1
                 if self._presses == 1:
+                    self._say_interrupted(self._grace_s)
                     engine.stop_starting()
                     until = time.monotonic() + self._grace_s
         return self._end()
+
+    def _say_interrupted(self, left_s: float) -> None:
+        """Log a Ctrl-C and what it leads to; who has no display to show it gets a line on standard error."""
+        running = self._engine.scheduler.count_state(0, len(self._engine.names), int(State.RUNNING))
+        self._engine.log.append(int(EventKind.INTERRUPTED), worker=running, value=round(left_s * 1e9))
+        if sys.stderr is not None and not (self._observers is not None and self._observers.show_progress):
+            with suppress(OSError, ValueError):  # standard error is closed
+                print(f"penstock: {interrupted_text(running, left_s)}", file=sys.stderr, flush=True)
 
     def _end(self) -> RunResult:
         engine = self._engine
@@ -356,6 +372,15 @@ def _check_seconds(option: str, value: object) -> None:
         raise OptionError(f"{option}={value!r}: allowed is a number of seconds from 0 up.")
 
 
+def _reason_of(error: BaseException | None) -> str:
+    if error is None:
+        return "no reason was recorded"
+    if isinstance(error, TaskFailed):
+        return error.reason
+    said, kind = message_of(error), type(error).__name__
+    return said if said and isinstance(error, PenstockError) else f"{kind}: {said}" if said else kind
+
+
 def value_of(engine: Engine, task: int) -> Any:
     """Return the value of a task that has ended, or raise what became of it; see `RunResult.__getitem__`."""
     state = State(engine.scheduler.state(task))
@@ -365,8 +390,7 @@ def value_of(engine: Engine, task: int) -> Any:
         return engine.results[task]
     error = engine.errors.get(task)
     if state == State.FAILED:
-        reason = message_of(error) or type(error).__name__ if error is not None else "no reason was recorded"
-        raise TaskFailed(name, reason, cause, engine.attempts(task)) from error
+        raise TaskFailed(name, _reason_of(error), cause, engine.attempts(task)) from error
     if state == State.UPSTREAM_FAILED:
         blame = engine.failed_before(task)
         raise TaskFailed(name, f"{blame} ended without a result", Cause.UPSTREAM, 0) from error

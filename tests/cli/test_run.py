@@ -188,6 +188,114 @@ def test_a_demand_that_can_never_be_met_is_a_mistake(penstock, folder):
     assert done.stderr.startswith("penstock: task 'load' asks for memory=900TiB, but this machine has")
 
 
+def test_a_demand_that_can_never_be_met_is_refused_before_anything_is_shown(penstock, folder):
+    (folder / "huge.py").write_text(GOOD.replace("@task\ndef load", "@task(memory='900TiB')\ndef load"))
+    done = penstock("run", "huge.py", "--progress")
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+NOT_PICKLED = """
+import threading
+from penstock import Pipeline, task
+
+@task
+def lock():
+    return threading.Lock()
+
+@task(executor="processes")
+def use(x):
+    return x
+
+@task(executor="processes")
+def give():
+    return threading.Lock()
+
+@task(executor="processes")
+def fine():
+    return 1
+
+with Pipeline("locks") as p:
+    use(lock()); give(); fine()
+"""
+
+
+def test_what_cannot_be_pickled_fails_its_task_with_a_sentence_and_no_traceback(penstock, folder):
+    (folder / "locks.py").write_text(NOT_PICKLED)
+    done = penstock("run", "locks.py", "--no-progress")
+    assert done.returncode == 1
+    assert "task 'use': argument 1 ('x'), a _thread.lock, cannot be pickled" in done.stdout
+    assert "task 'give': its result, a _thread.lock, cannot be pickled" in done.stdout
+    assert "Traceback" not in done.stdout
+    states = [line.split()[:2] for line in done.stdout.splitlines() if line.startswith(("lock ", "fine "))]
+    assert states == [["lock", "succeeded"], ["fine", "succeeded"]]
+
+
+LEAVES = """
+import sys
+from penstock import Pipeline, task
+
+@task
+def in_a_thread():
+    sys.exit(3)
+
+@task(executor="processes")
+def in_a_process():
+    sys.exit(3)
+
+@task
+def fine():
+    return 1
+
+with Pipeline("leaves") as p:
+    in_a_thread(); in_a_process(); fine()
+"""
+
+
+def test_sys_exit_in_a_task_fails_that_task_and_says_where_and_what_to_do(penstock, folder):
+    (folder / "leaves.py").write_text(LEAVES)
+    done = penstock("run", "leaves.py")
+    assert done.returncode == 1
+    for name in ("in_a_thread", "in_a_process"):
+        failure = done.stdout.partition(f"task '{name}' failed\n")[2].partition("\n\n")[0].splitlines()
+        assert any(f"in {name}" in line for line in failure)
+        assert failure[-2:] == [
+            "SystemExit: 3",
+            "it called sys.exit(3); return from the task to succeed, raise an exception to fail",
+        ]
+    assert "2 failed" in done.stdout
+    assert "1 succeeded" in done.stdout
+
+
+def test_a_failed_command_is_told_in_one_line_while_it_runs_and_in_full_at_the_end(penstock, folder):
+    (folder / "loud.yaml").write_text("tasks: {loud: {shell: 'echo first >&2; echo last >&2; exit 7'}}\n")
+    done = penstock("run", "loud.yaml")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "FAILED" in line]
+    assert line.endswith("CommandFailed: task 'loud' exited with code 7: last")
+    assert done.stdout.endswith(
+        "task 'loud' failed\n"
+        "task 'loud' exited with code 7: last\n"
+        "command: echo first >&2; echo last >&2; exit 7\n"
+        "the end of its standard error:\n"
+        "first\n"
+        "last\n"
+    )
+
+
+def test_a_reader_that_takes_the_first_line_only_is_no_error_of_the_run(folder):
+    (folder / "good.py").write_text(GOOD)
+    with subprocess.Popen(
+        [sys.executable, "-m", "penstock", "run", "good.py"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert "Traceback" not in errors
+
+
 def read_until(stream, word):
     """Read lines until one holds the word; return them."""
     lines = []
@@ -211,9 +319,13 @@ def test_a_second_ctrl_c_kills_what_runs_and_keeps_what_has_finished(folder):
         with process.stdout as lines:
             read_until(lines, "started    slow")
             process.send_signal(signal.SIGINT)
-            read_until(lines, "cancelled  never")  # the first one has been taken: nothing starts any more
+            read_until(
+                lines, "interrupted: nothing more starts; 1 running task may end within 10 s, Ctrl-C again kills"
+            )
+            read_until(lines, "cancelled  never")
             process.send_signal(signal.SIGINT)
             rest = lines.read()
+        assert "interrupted: killing 1 running task" in rest
         assert process.wait(30) == 130
         assert "interrupted; what had finished by then is in the table" in process.stderr.read()
         states = {

@@ -95,3 +95,20 @@ def test_a_quiet_run_says_what_it_is_at(scene):
 def test_a_run_without_tasks_writes_its_end_only(scene):
     scene.event(EventKind.RUN_FINISHED, 0)
     assert written(scene) == ["[    0.00s] 0/0 finished"]
+
+
+def test_ctrl_c_gets_its_line_also_when_the_allowance_is_used_up(scene):
+    n = 1000
+    scene.add(*(f"t{k}" for k in range(n)), "slow")
+    scene.event(EventKind.STARTED, 0, n)
+    for k in range(n):
+        scene.ran(k, 0, 0, 0.5)
+    scene.event(EventKind.INTERRUPTED, 0.6, worker=1, value=10_000_000_000)
+    for k in range(40):
+        scene.event(EventKind.FAILED, 0.7, k, cause=Cause.LOST)
+    scene.event(EventKind.INTERRUPTED, 0.8, worker=1, value=0)
+    told = [line.split("] ")[1] for line in written(scene) if "interrupted" in line]
+    assert told == [
+        "interrupted: nothing more starts; 1 running task may end within 10 s, Ctrl-C again kills it",
+        "interrupted: killing 1 running task",
+    ]

@@ -4,19 +4,20 @@ from rich.console import Console
 
 from penstock.observe.events import EventKind
 from penstock.observe.live import LiveDisplay
+from penstock.resources import RESOURCES
 
 START_NS = 5_000_000_000
 
 
-def screen(scene, *times, rows=None):
+def screen(scene, *times, rows=None, width=100):
     """What the display shows at the last of the given seconds, having been drawn at each."""
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     display = LiveDisplay(scene, console.file, console=console)
     display._timeline.update(scene.rows() if rows is None else rows)
     for second in times:
         frame = display.frame(START_NS + round(second * 1e9))
     display.close()
-    out = Console(file=io.StringIO(), width=100, color_system=None)
+    out = Console(file=io.StringIO(), width=width, color_system=None)
     out.print(frame)
     return [line.rstrip() for line in out.file.getvalue().splitlines()]
 
@@ -90,3 +91,45 @@ def test_a_name_with_markup_in_it_is_shown_as_it_is(scene):
 
 def test_before_the_first_event_there_is_a_picture_too(new_scene):
     assert screen(new_scene(), 0.0)[1] == "0 running · 0 ready · 0 waiting · 0 succeeded"
+
+
+def test_after_ctrl_c_it_counts_down_to_the_kill_and_says_what_another_one_does(scene):
+    scene.add("a", "b")
+    scene.event(EventKind.STARTED, 0, 0)
+    scene.event(EventKind.INTERRUPTED, 1.0, worker=1, value=10_000_000_000)
+    said = "interrupted: nothing more starts; 1 running task may end within {} s, Ctrl-C again kills it"
+    assert said.format(10) in screen(scene, 1.0)
+    assert said.format(3) in screen(scene, 8.5)
+    scene.event(EventKind.INTERRUPTED, 8.6, worker=1, value=0)
+    assert "interrupted: killing 1 running task" in screen(scene, 8.6)
+
+
+def test_what_the_rest_of_the_machine_leaves_to_tasks_is_shown_where_it_is_less(scene):
+    scene.event(EventKind.GAUGE, 1.0, worker=0, value=2500)
+    scene.event(EventKind.CAPACITY_CHANGED, 1.0, worker=0, value=2900, attempt=0)
+    assert any(line.endswith("2.5 of 3 cores (the machine has 4)") for line in screen(scene, 1.0))
+    scene.event(EventKind.CAPACITY_CHANGED, 2.0, worker=0, value=1200, attempt=0)
+    assert any(line.endswith("2.5 of 3 cores, 1.2 for tasks (the machine has 4)") for line in screen(scene, 2.0))
+
+
+def test_a_narrow_terminal_keeps_every_count_and_the_names_of_the_gauges(scene):
+    scene.add("fine", "broken", "behind", "unwanted", "next")
+    scene.limits["gpu_memory"] = 80 << 30
+    for kind, task in (
+        (EventKind.SUCCEEDED, 0),
+        (EventKind.FAILED, 1),
+        (EventKind.UPSTREAM_FAILED, 2),
+        (EventKind.CANCELLED, 3),
+    ):
+        scene.event(kind, 1.0, task)
+    scene.event(EventKind.GAUGE, 1.0, worker=0, value=1500)
+    scene.event(EventKind.GAUGE, 1.0, worker=RESOURCES.index("gpu_memory"), value=12 << 30)
+    lines = screen(scene, 1.0, width=40)
+    assert max(map(len, lines)) <= 40
+    counts = " ".join(lines[1:4])
+    for count in ("1 waiting", "1 succeeded", "1 failed", "1 cancelled or skipped", "1 not run"):
+        assert count in counts
+    (cpu,) = [line for line in lines if line.startswith("cpu ")]
+    (gpu,) = [line for line in lines if line.startswith("gpu memory ")]
+    assert "1.5 of 3" in cpu
+    assert "12.0GiB of 80" in gpu

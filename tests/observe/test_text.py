@@ -1,6 +1,14 @@
 import pytest
 
-from penstock.observe.text import amount_text, chain_text, plural, resource_name, size_text, span_text
+from penstock.observe.text import (
+    amount_text,
+    chain_text,
+    interrupted_text,
+    plural,
+    resource_name,
+    size_text,
+    span_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +54,16 @@ def test_one_is_singular():
 def test_a_custom_resource_has_a_number():
     assert resource_name(0) == "cpu"
     assert resource_name(7) == "custom 2"
+
+
+@pytest.mark.parametrize(
+    ("running", "left_s", "text"),
+    [
+        (0, 10, "interrupted: nothing more starts"),
+        (2, 9.2, "interrupted: nothing more starts; 2 running tasks may end within 10 s, Ctrl-C again kills them"),
+        (1, 3, "interrupted: nothing more starts; 1 running task may end within 3 s, Ctrl-C again kills it"),
+        (1, 0, "interrupted: killing 1 running task"),
+    ],
+)
+def test_who_pressed_ctrl_c_learns_what_happens_now_and_what_a_second_one_does(running, left_s, text):
+    assert interrupted_text(running, left_s) == text

@@ -67,8 +67,9 @@ enum class EventKind : std::uint8_t {
   peak_memory = 21,      // value: bytes
   gauge = 22,            // worker: resource; value: amount in use on the whole machine
   timed_out = 23,        // value: the timeout in ns
+  interrupted = 24,      // by Ctrl-C; worker: how many tasks run; value: for how many ns they are waited for, 0 when killed
 };
-inline constexpr int kEventKinds = 24;
+inline constexpr int kEventKinds = 25;
 
 /// One record, as it is handed in and out. The layout is read by others as it stands: change it with kEventVersion.
 struct Event {

@@ -31,9 +31,13 @@ class Observers:
     Args:
         hooks: readers that call a user's function.
         writers: readers of ours that must see everything.
+        show_progress: whether one of them shows people how the run goes.
     """
 
-    def __init__(self, hooks: Sequence[Subscription], writers: Sequence[Subscription]) -> None:
+    def __init__(
+        self, hooks: Sequence[Subscription], writers: Sequence[Subscription], *, show_progress: bool = False
+    ) -> None:
+        self.show_progress = show_progress
         self._hooks = tuple(hooks)
         self._writers = tuple(writers)
 
@@ -73,6 +77,7 @@ def attach(
         raise OptionError(f"progress={progress!r}: allowed is True, False or 'auto'.")
     writers: list[Subscription] = []
     watchers: list[Subscription] = []
+    show_progress = False
     if trace is not None:
         from penstock.observe.trace import watch_trace
 
@@ -82,12 +87,13 @@ def attach(
 
         if (shown := watch_progress(view, progress)) is not None:
             writers.append(shown)
+            show_progress = True
     if hooks or targets:
         from penstock.observe.alerts import watch_alerts, watch_events
 
         watchers += [watch_events(view, hook) for hook in hooks]
         watchers += [watch_alerts(view, target) for target in targets]
-    return Observers(watchers, writers)
+    return Observers(watchers, writers, show_progress=show_progress)
 
 
 def _callables(option: str, given: object) -> list[Hook]:

@@ -72,6 +72,9 @@ class EventKind(IntEnum):
     GAUGE = 22
     """`worker` is the resource, `value` what the whole machine uses of it."""
     TIMED_OUT = 23
+    INTERRUPTED = 24
+    """By Ctrl-C: nothing more starts. `worker` is how many tasks run, `value` how long they are waited for in nanoseconds, 0 when
+    they are killed."""
 
 
 STATE_AFTER: dict[EventKind, State] = {
@@ -229,5 +232,6 @@ _ABOUT_NO_TASK = frozenset(
         EventKind.RUN_STARTED,
         EventKind.RUN_FINISHED,
         EventKind.GAUGE,
+        EventKind.INTERRUPTED,
     }
 )

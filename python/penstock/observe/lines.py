@@ -12,7 +12,7 @@ import numpy as np
 
 from penstock.observe.alerts import error_line
 from penstock.observe.events import EventKind
-from penstock.observe.text import plural, span_text
+from penstock.observe.text import interrupted_text, plural, span_text
 from penstock.observe.timeline import Timeline
 from penstock.states import Cause, State
 
@@ -36,6 +36,7 @@ _TOLD = (
     EventKind.DEFERRED,
     EventKind.PAUSED,
     EventKind.RESUMED,
+    EventKind.INTERRUPTED,
 )
 
 
@@ -66,7 +67,11 @@ class Lines:
         self._timeline.update(rows)
         self._announce(int(rows["time"][0]))
         told = rows[np.isin(rows["kind"], _TOLD)]
-        for time, value, task, attempt, _worker, kind, cause, _state, _version in told.tolist():
+        for time, value, task, attempt, worker, kind, cause, _state, _version in told.tolist():
+            if kind == EventKind.INTERRUPTED:
+                # Someone sits there and waits for the answer to his Ctrl-C: it gets its line in any case.
+                self._say(time, interrupted_text(worker, value / NS))
+                continue
             line = self._line(EventKind(kind), task, attempt, Cause(cause), value, time)
             if line is None:
                 continue

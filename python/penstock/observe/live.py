@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from penstock.observe.text import amount_text, plural, span_text
+from penstock.observe.text import amount_text, interrupted_text, plural, span_text
 from penstock.observe.timeline import Timeline
 from penstock.resources import RESOURCES
 from penstock.states import State
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["LiveDisplay"]
 
 MOST_TASKS = 10
-BAR = 24
+BAR, LEAST_BAR = 24, 8
+ROOMY = 80
+"""Columns of a terminal in which the gauges' bars have their full width."""
 STALLED_S = 0.5
 NS = 1_000_000_000
 
@@ -100,7 +102,7 @@ class LiveDisplay:
         )
         always = (State.RUNNING, State.READY, State.WAITING, State.SUCCEEDED)
         shown = [(s, word, style) for s, word, style in words if counts[s] or s in always]
-        text = Text(overflow="ellipsis", no_wrap=True)
+        text = Text()  # wraps: a count that is cut off would look like none
         for k, (state, word, style) in enumerate(shown):
             text.append(" · " if k else "", style="dim")
             text.append(f"{counts[state]:,} {word}", style=style if counts[state] else "dim")
@@ -129,7 +131,9 @@ class LiveDisplay:
         return table
 
     def _why_nothing_starts(self, counts: dict[State, int], now_ns: int) -> str | None:
-        """Return a sentence when nothing has run for a while although something is left to run."""
+        """Return a sentence when nothing more will start, or nothing has run for a while although something is left."""
+        if (until_ns := self._timeline.interrupted_until_ns) is not None:
+            return interrupted_text(counts[State.RUNNING], (until_ns - now_ns) / NS)
         if self._timeline.paused:
             return "paused: nothing starts until the run is resumed"
         if counts[State.RUNNING] or not (counts[State.READY] or counts[State.BACKOFF]):
@@ -144,13 +148,16 @@ class LiveDisplay:
         return f"nothing runs: {self._view.why(task)}"
 
     def _gauges(self) -> RenderableType | None:
-        gauges = self._timeline.gauges
+        timeline = self._timeline
+        gauges = timeline.gauges
         if not gauges:
             return None
+        # Where room is short, the bar gives way first, then the end of the amounts, the name never.
+        width = max(LEAST_BAR, min(BAR, self._console.width - ROOMY + BAR))
         table = Table.grid(padding=(0, 2))
-        table.add_column(style="dim")
-        table.add_column(width=BAR)
-        table.add_column(overflow="ellipsis", no_wrap=True)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(width=width)
+        table.add_column()
         for number, name in enumerate(RESOURCES):
             gauge = gauges.get(number)
             if gauge is None:
@@ -164,13 +171,16 @@ class LiveDisplay:
                 bar = ProgressBar(
                     total=float(bound),
                     completed=float(min(gauge.latest, bound)),
-                    width=BAR,
+                    width=width,
                     complete_style="yellow" if full else "cyan",
                     finished_style="yellow",
                 )
                 used = f"{used} of {amount_text(name, bound)}{' cores' if name == 'cpu' else ''}"
+                free = timeline.capacity.get(number)
+                if free is not None and free < 0.9 * bound and not name.startswith("gpu"):  # those are a GPU's, not all
+                    used += f", {amount_text(name, free)} for tasks"
                 if limit is not None and machine is not None and limit < machine:
                     used += f" (the machine has {amount_text(name, machine)})"
-            table.add_row(Text(name.replace("_", " ")), bar, Text(used))
+            table.add_row(name.replace("_", " "), bar, Text(used, overflow="ellipsis", no_wrap=True))
         workers = Text(plural(self._view.workers, "worker thread"), style="dim")
         return Group(table, workers) if self._view.workers else table

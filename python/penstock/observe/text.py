@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from penstock.resources import RESOURCES
 
-__all__ = ["amount_text", "chain_text", "plural", "resource_name", "size_text", "span_text"]
+__all__ = ["amount_text", "chain_text", "interrupted_text", "plural", "resource_name", "size_text", "span_text"]
 
 UNKNOWN = "-"
 
@@ -60,6 +61,22 @@ def chain_text(names: Sequence[str], most: int = 9) -> str:
         between = len(names) - len(head) - len(tail)
         return " -> ".join((*head, f"({between} more)", *tail))
     return " -> ".join(names)
+
+
+def interrupted_text(running: int, left_s: float) -> str:
+    """Return what the one who pressed Ctrl-C should know.
+
+    Args:
+        running: how many tasks still run.
+        left_s: seconds that they are waited for; 0 or less when they are being killed.
+    """
+    if not running:
+        return "interrupted: nothing more starts"
+    tasks = plural(running, "running task")
+    if left_s <= 0:
+        return f"interrupted: killing {tasks}"
+    # Whole seconds, rounded up: a display counts down with it.
+    return f"interrupted: nothing more starts; {tasks} may end within {ceil(left_s)} s, Ctrl-C again kills {'it' if running == 1 else 'them'}"
 
 
 def plural(count: int, noun: str, many: str | None = None) -> str:

@@ -100,6 +100,8 @@ class Timeline:
         self.latest_ns: int | None = None
         self.rows_seen = 0
         self.paused = False
+        self.interrupted_until_ns: int | None = None
+        """Ctrl-C was pressed: until when running tasks are waited for, which is in the past when they are being killed."""
         self.late_reports = 0
         self.gauges: dict[int, Gauge] = {}
         self.capacity: dict[int, int] = {}
@@ -234,6 +236,8 @@ class Timeline:
             self.paused = True
         elif kind == EventKind.RESUMED:
             self.paused = False
+        elif kind == EventKind.INTERRUPTED:
+            self.interrupted_until_ns = time + value
         elif kind == EventKind.RUN_STARTED:
             self.started_ns = time
         elif kind == EventKind.RUN_FINISHED:

@@ -76,6 +76,7 @@ _INSTANTS = {
     EventKind.PAUSED: "paused",
     EventKind.RESUMED: "resumed",
     EventKind.POLICY_CHANGED: "policy changed",
+    EventKind.INTERRUPTED: "interrupted",
 }
 
 
