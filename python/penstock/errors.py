@@ -166,7 +166,7 @@ class Cancelled(PenstockError, CancelledError):
 class PickleError(PenstockError, TypeError):
     """An argument or a result of a process task cannot be pickled.
 
-    Raised at submission for the function and plain arguments, else as the error of the attempt.
+    It is the error of the attempt that needed it. What runs in threads passes anything at all.
     """
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -214,3 +216,20 @@ def test_only_the_last_three_tasks_are_given_the_test_images(digits: ModuleType)
     }
     whole = digits.pipeline["check_split"]
     assert not [call.name for call in digits.pipeline if any(value is whole for value in call.args)]
+
+
+def test_without_scikit_learn_it_names_the_extra_in_one_line(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['sklearn'] = None; from penstock.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(EXAMPLE)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"penstock: \S+digits\.py:\d+: this example needs the extra 'examples': pip install 'penstock\[examples\]'\n",
+        done.stderr,
+    )

@@ -134,6 +134,13 @@ def test_progress_is_told_in_plain_lines_when_there_is_no_terminal(finished: Fin
     assert f"{len(finished.tasks)}/{len(finished.tasks)} finished" in finished.lines[-1]
 
 
+def test_it_says_what_it_found_and_where_the_report_is(finished: Finished) -> None:
+    accuracy = finished.report["test"]["accuracy"]
+    (found,) = [line for line in finished.lines if line.endswith("digits_report/report.json")]
+    assert f"reads {accuracy:.1%} of the test images right" in found
+    assert any(line.endswith("digits_report/confusion.png") for line in finished.lines)
+
+
 def test_the_trace_has_each_attempt_on_a_lane_and_an_arrow_for_each_dependency(finished: Finished) -> None:
     trace = json.loads((finished.folder / "trace.json").read_text())
     bars = [entry for entry in trace if entry["ph"] == "X" and entry["cat"] == "task"]
