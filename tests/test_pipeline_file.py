@@ -113,6 +113,7 @@ def test_a_missing_file_is_named_with_one_that_is_near(write: Write, tmp_path: P
     write(ONE)
     error = refused(tmp_path / "som_pipeline.py")
     assert str(error) == f"{tmp_path}/som_pipeline.py: there is no such file. Did you mean 'some_pipeline.py'?"
+    assert refused(tmp_path / "other.py").problem == "there is no such file."  # that both end in .py is not near
     assert "there is no such file." in refused(tmp_path / "no" / "such.py").problem
 
 
@@ -148,6 +149,13 @@ def test_what_a_neighbour_raises_is_told_with_both_places(write: Write) -> None:
 def test_a_module_that_is_missing_is_named_without_frames_of_the_import_system(write: Write) -> None:
     error = refused(write("import os\nimport no_such_module_at_all\n"))
     assert (error.line, error.problem) == (2, "ModuleNotFoundError: No module named 'no_such_module_at_all'")
+
+
+def test_a_wrong_call_of_ours_is_told_with_the_users_line_and_no_place_in_our_code(write: Write) -> None:
+    error = refused(write(HEAD + "with Pipeline('p'):\n    f(1, 2)\n"))
+    assert error.line == len(HEAD.splitlines()) + 2
+    assert error.problem.startswith("TypeError: task 'f': too many positional arguments")
+    assert "raised in" not in error.problem
 
 
 def test_a_mistake_in_an_option_keeps_its_own_words(write: Write) -> None:

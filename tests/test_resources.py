@@ -187,6 +187,15 @@ def test_a_mistyped_built_in_limit_is_told_the_name_meant() -> None:
         Limits.parse({"cpus": 3}, MACHINE)
 
 
+def test_a_limit_that_the_user_did_not_give_is_called_the_default() -> None:
+    demand, defaults = Demand.parse(memory="60GiB"), {"memory": 0.9}
+    unasked = Limits.parse({"cpu": 1}, MACHINE, defaults=defaults).shortfall(demand)
+    assert "this machine has 64GiB and the default limits={'memory': 0.9} leaves 57.6GiB" in str(unasked)
+    given = Limits.parse({"memory": 0.9}, MACHINE, defaults=defaults).shortfall(demand)
+    assert "this machine has 64GiB and limits={'memory': 0.9} leaves 57.6GiB" in str(given)
+    assert Limits.parse({"memory": 1.0}, MACHINE, defaults=defaults).shortfall(demand) is None
+
+
 def test_a_demand_that_fits_is_let_through() -> None:
     limits = Limits.parse({"cpu": 0.8, "memory": 0.9}, MACHINE)
     limits.check("fit", Demand.parse(cpu=1.6, memory="57.6GiB", gpu=2, gpu_memory="80GiB", disk="9GB/s"))

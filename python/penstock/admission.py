@@ -30,8 +30,8 @@ __all__ = ["Admission"]
 NOISE = 0.1
 """Share of the machine's CPU that others may use without counting."""
 
-DEFAULT_MEMORY = 0.9
-"""Share of the machine's memory that may be in use when the user gives no limit."""
+DEFAULTS = {"memory": 0.9}
+"""Limits, as shares of the machine, where the user gives none."""
 
 SETTLE = 0.02
 """A capacity changes in the core only when it moved by more than this share of the limit: less is noise."""
@@ -65,7 +65,7 @@ class Admission:
         self.machine = _this_machine()
         self._broken = broken
         self._given = Limits.given(limits)
-        self.limits = Limits.parse({"memory": DEFAULT_MEMORY, **self._given}, self.machine.capacity)
+        self.limits = self.parsed(self._given)
         self.gpus = len(self.machine.gpus) or ceil(self.limits.amounts.get("gpu", 0) / 1000)
         self._outside: dict[str, int] = {}
         self._told: dict[str, int] = {}
@@ -123,7 +123,7 @@ class Admission:
         Raises:
             ResourceError, OptionError: as `Limits.parse`.
         """
-        return Limits.parse({"memory": DEFAULT_MEMORY, **limits}, self.machine.capacity)
+        return Limits.parse(limits, self.machine.capacity, defaults=DEFAULTS)
 
     def add_custom(self, name: str, position: int) -> None:
         """Give a custom resource its number in the core."""

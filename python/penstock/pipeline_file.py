@@ -8,19 +8,25 @@ as a script goes below `if __name__ == "__main__":`. The YAML format is in docs/
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterator
+from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+import penstock
 from penstock.errors import PenstockError, PipelineFileError, did_you_mean
 from penstock.pipeline import Pipeline
 from penstock.task import recorder
 
 __all__ = ["load_pipeline", "split_name"]
+
+SUFFIXES = (".py", ".yaml", ".yml")
+OURS = str(Path(penstock.__file__).parent) + os.sep
 
 
 def load_pipeline(file: str | PathLike[str], name: str | None = None) -> Pipeline:
@@ -53,7 +59,7 @@ def _loaded(path: Path, name: str | None) -> Pipeline:
     shown, suffix = fspath(path), path.suffix.lower()
     if suffix == ".py":
         return _Module(path).pipeline(name)
-    if suffix not in (".yaml", ".yml"):
+    if suffix not in SUFFIXES:
         raise PipelineFileError(f"it ends in {suffix!r}; allowed are files in .py, .yaml and .yml.", shown)
     from penstock.pipeline_yaml import read_yaml
 
@@ -74,7 +80,12 @@ def split_name(file: str | PathLike[str]) -> tuple[Path, str | None]:
 
 def _near(path: Path) -> str:
     folder = path.parent
-    return did_you_mean(path.name, [entry.name for entry in folder.iterdir()]) if folder.is_dir() else ""
+    # By their stems: all files that end alike look near.
+    there = (
+        {entry.stem: entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES} if folder.is_dir() else {}
+    )
+    near = get_close_matches(path.stem, list(there), n=1)
+    return f" Did you mean {there[near[0]]!r}?" if near else ""
 
 
 def _text(path: Path) -> str:
@@ -187,9 +198,9 @@ class _Module:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename == str(self.path)]
         line = own[-1].lineno if own else None
-        # An import that fails has frames of the import system, which say nothing.
-        last = next((frame for frame in reversed(frames) if not frame.filename.startswith("<frozen ")), None)
-        if last is None or last.filename in (str(self.path), __file__):
+        # An import that fails ends in frames of the import system, a wrong use of ours in ours. Those say nothing.
+        last = next((frame for frame in reversed(frames) if not frame.filename.startswith(("<frozen ", OURS))), None)
+        if last is None or last.filename == str(self.path):
             return line, ""
         return line, f" (raised in {last.filename}:{last.lineno}, in {last.name})"
 

@@ -184,15 +184,23 @@ class Limits:
         shares: the limits that were given as a share of the machine, by name.
         notes: a sentence for each limit that cannot be kept because the machine's amount is unknown.
         machine: what the machine has, by name, as given to `parse`.
+        unasked: names of the limits that the user did not give; an error says so.
     """
 
     amounts: Mapping[str, int]
     shares: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     machine: Mapping[str, int | None] = field(default_factory=dict)
+    unasked: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, values: Mapping[str, object] | None, machine: Mapping[str, int | None]) -> Limits:
+    def parse(
+        cls,
+        values: Mapping[str, object] | None,
+        machine: Mapping[str, int | None],
+        *,
+        defaults: Mapping[str, object] | None = None,
+    ) -> Limits:
         """Build limits from what a user wrote.
 
         A float up to 1.0 (also as text: '0.8', '80%') is a share of the machine. Everything else is an
@@ -204,6 +212,7 @@ class Limits:
             values: limits by name; None or empty for the whole machine.
             machine: what the machine has, by name; None where that is unknown. gpu_memory is that of the
                 largest device.
+            defaults: limits for what `values` does not mention.
 
         Raises:
             ResourceError: a value is no share and no amount; names the limit, the value and what is allowed.
@@ -212,7 +221,9 @@ class Limits:
         amounts = {name: amount for name, amount in machine.items() if amount is not None}
         shares: dict[str, float] = {}
         notes: list[str] = []
-        for name, value in (values or {}).items():
+        values = values or {}
+        unasked = frozenset(defaults or {}) - frozenset(values)
+        for name, value in {**(defaults or {}), **values}.items():
             share = _parse_share(name, value) if name in RESOURCES else None
             if name not in RESOURCES:
                 _check_name(name, value)
@@ -230,7 +241,9 @@ class Limits:
                 )
         if len(set(amounts) - set(RESOURCES)) > MAX_CUSTOM:
             raise OptionError(f"limits= names more custom resources than the {MAX_CUSTOM} that a run may have.")
-        return cls(MappingProxyType(amounts), MappingProxyType(shares), tuple(notes), MappingProxyType(dict(machine)))
+        return cls(
+            MappingProxyType(amounts), MappingProxyType(shares), tuple(notes), MappingProxyType(dict(machine)), unasked
+        )
 
     @staticmethod
     def given(values: object) -> dict[str, object]:
@@ -309,7 +322,8 @@ class Limits:
             there += " on its largest GPU"
         if name in self.shares:
             left = f"{format_milli(self.on_device('gpu', MILLI))} of each" if name == "gpu" else most
-            there += f" and limits={{{name!r}: {self.shares[name]:g}}} leaves {left}"
+            whose = "the default " if name in self.unasked else ""
+            there += f" and {whose}limits={{{name!r}: {self.shares[name]:g}}} leaves {left}"
         elif has is None:
             there = f"limits={{{name!r}: {most!r}}} allows no more"
         elif allowed < has:

@@ -54,10 +54,11 @@ def run(
             progress=(not as_json) if progress is None else progress,
         )
     if as_json:
-        click.echo(json.dumps(_as_json(result), indent=2))
+        with _output_that_may_end():
+            click.echo(json.dumps(_as_json(result), indent=2))
     else:
-        _show(result)
-    sys.stdout.flush()
+        with _output_that_may_end():
+            _show(result)
     if result.interrupted:
         sys.exit(130)
     sys.exit(0 if result.ok else 1)
@@ -106,6 +107,17 @@ def _as_json(result: RunResult) -> dict[str, Any]:
             for name, error in result.errors.items()
         },
     }
+
+
+@contextlib.contextmanager
+def _output_that_may_end() -> Iterator[None]:
+    """Write in the block as long as somebody reads. A reader such as `head` has seen enough, and the run is what it was."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What Python still holds back would fail once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
