@@ -540,8 +540,13 @@ class Engine(Bookkeeping):
         """Whether this is the copy of an engine in a process that was forked: its threads are not here."""
         return os.getpid() != self._pid
 
-    def close(self, *, grace_s: float = 5.0) -> None:
-        """Stop the workers and executors. Threads in a task that does not return are left to themselves."""
+    def close(self, *, grace_s: float = 5.0, kill_s: float | None = None) -> None:
+        """Stop the workers and executors. Threads in a task that does not return are left to themselves.
+
+        Args:
+            grace_s: how long threads are waited for.
+            kill_s: as in `Lanes.close`.
+        """
         with self.lock:
             if self._closed or self.is_copy:
                 return
@@ -555,7 +560,7 @@ class Engine(Bookkeeping):
         for thread in [self._control, *self._threads]:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()) if not busy else 0.05)
-        self._lanes.close()
+        self._lanes.close(kill_s=kill_s)
         self.admission.close()
         self.log.close()
         self.settled(self.awaited())

@@ -83,10 +83,14 @@ class Lanes:
         if executor is not None:
             executor.kill(task, attempt)
 
-    def close(self) -> None:
-        """End what runs, and the executors."""
+    def close(self, *, kill_s: float | None = None) -> None:
+        """End what runs, and the executors.
+
+        Args:
+            kill_s: seconds until what does not end when it is asked to is killed; None for what its executor gives it.
+        """
         for executor in self._executors.values():
-            executor.close(kill=True)
+            executor.close(kill=True, within_s=kill_s)
 
     def _answer(self, task: int, attempt: int, value: object, error: BaseException | None) -> None:
         """Report an attempt that no executor was needed for."""

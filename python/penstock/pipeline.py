@@ -144,7 +144,7 @@ class Pipeline:
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
         workers: int | None = None,
-        on_event: Callable[..., object] | None = None,
+        on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: Sequence[Callable[..., object]] = (),
         progress: Progress = "auto",
         trace: str | PathLike[str] | None = None,
@@ -162,15 +162,14 @@ class Pipeline:
             limits: what tasks and everything else on the machine may use together: a share as a float, {"cpu": 0.8},
                 or an amount, {"memory": "8GiB"}; and what there is of resources of your own, {"licence": 2}.
             workers: threads that run tasks; None for as many as the machine and the tasks call for.
-            on_event: called with each event of the run, in order, on a thread of its own; what it raises is reported
-                once and changes nothing.
+            on_event: a function, or several, called with each event of the run, in order, on a thread of its own; what it
+                raises is reported once and changes nothing.
             alerts: called with what has failed, as it fails.
             progress: True for a live display, or plain lines where standard output is no terminal; "auto" for a live
                 display in a terminal and nothing elsewhere; False for nothing.
             trace: where to write a trace for Perfetto or chrome://tracing; None for nowhere.
             on_failure: "continue", or "stop": start nothing more after the first task that fails for good.
-            grace_s: seconds between asking a process or command to end and killing it, and between Ctrl-C and
-                giving up waiting; >= 0.
+            grace_s: seconds between Ctrl-C and killing what still runs; >= 0.
 
         Returns:
             The results: `result[call]`, `result["name"]`, `result.ok`, `result.table()`.
@@ -199,7 +198,7 @@ class Pipeline:
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
         workers: int | None = None,
-        on_event: Callable[..., object] | None = None,
+        on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: Sequence[Callable[..., object]] = (),
         progress: Progress = False,
         trace: str | PathLike[str] | None = None,

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunResult"]
 
 T = TypeVar("T")
-KILLED_S = 1.0  # how long the end of a run waits for what was killed
+KILLED_S = 1.0
+"""How long what is killed after Ctrl-C may take to clean up; then processes get SIGKILL and threads are left behind."""
 FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED)
 
 
@@ -174,7 +175,13 @@ class Run:
         """One sentence: why a task is not running now."""
         return why(self._engine, self._engine.id_of(task))
 
-    def future(self, task: object) -> Future[Any]:
+    @overload
+    def future(self, task: str) -> Future[Any]: ...
+    @overload
+    def future(self, task: Call[T]) -> Future[T]: ...
+    @overload
+    def future(self, task: T) -> Future[T]: ...
+    def future(self, task: Any) -> Future[Any]:
         """A future of one task's result."""
         from penstock.future import Future
 
@@ -251,7 +258,7 @@ class Run:
                     engine.close()
                     raise engine.bug
                 engine.log.append(int(EventKind.RUN_FINISHED))
-                engine.close()
+                engine.close(kill_s=None if self._kill_until is None else KILLED_S)
                 if self._observers is not None:
                     self._observers.close()
                 self._result = RunResult(engine, self._view, interrupted=self._presses > 0)

@@ -156,6 +156,16 @@ def test_killed_command_goes_with_its_whole_tree(drive: Any, gate: Any, gone: An
     assert len(commands.reports) == 1
 
 
+def test_closing_within_a_time_does_not_wait_longer_for_one_that_will_not_go(drive: Any, gate: Any, gone: Any) -> None:
+    commands = drive(Commands(grace_s=1000))
+    task = commands.command(f"trap '' TERM; echo $$ >{gate.exit}; while :; do sleep 1000; done", shell=True)
+    pid = int(gate.line())
+    commands.executor.kill(task, 1)  # SIGTERM, which it does not heed
+    commands.executor.close(kill=True, within_s=0)
+    gone(pid)
+    assert commands.report(task).cause is Cause.CANCELLED
+
+
 def test_killed_command_may_clean_up_in_the_grace_time(commands: Any, gate: Any) -> None:
     task = commands.command(
         f"exec 9>{gate.exit}; trap 'echo cleaned >&9; exit' TERM; echo here >&9; sleep 1000 & wait", shell=True

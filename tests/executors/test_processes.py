@@ -18,6 +18,7 @@ import pytest
 import penstock
 from penstock.errors import InternalError, PenstockError, PickleError, TaskFailed
 from penstock.executors.failures import RemoteTraceback
+from penstock.executors.processes import Processes
 from penstock.states import Cause
 
 pytestmark = pytest.mark.timeout(60)
@@ -318,6 +319,23 @@ def test_times_are_around_the_function_and_in_order(processes: Any) -> None:
     before = time.monotonic_ns()
     report = processes.report(processes.launch(double, 1))
     assert before < report.started_ns <= report.finished_ns < time.monotonic_ns()
+
+
+def test_closing_within_a_time_does_not_wait_longer_for_one_that_will_not_go(drive: Any, gate: Any, gone: Any) -> None:
+    def stay(path: str) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with open(path, "w") as file:
+            file.write(f"{os.getpid()}\n")
+        while True:
+            time.sleep(1000)
+
+    processes = drive(Processes(grace_s=1000))
+    task = processes.launch(stay, str(gate.exit))
+    pid = int(gate.line())
+    processes.executor.kill(task, 1)
+    processes.executor.close(kill=True, within_s=0)
+    gone(pid)
+    assert processes.report(task).cause is Cause.CANCELLED
 
 
 class Slow:

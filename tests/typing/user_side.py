@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from typing_extensions import assert_type
 
 from penstock import Pipeline, Policy, Retry, RunResult, Task, command, current, skip, task
+from penstock.future import Future
 
 
 @task
@@ -40,3 +43,7 @@ assert_type(lines, str)
 result = p.run(policy="hybrid", limits={"cpu": 0.8}, alerts=[print], progress=False)
 assert_type(result, RunResult)
 assert_type(result[winner], float)
+
+run = p.start(on_event=[print, str])
+assert_type(run.future(winner), Future[float])
+assert_type(run.future("best").result(), Any)

@@ -54,7 +54,7 @@ class ReactorExecutor(ABC):
         """End an attempt and all processes that it started; see `Executor.kill`."""
         self._reactor.call(partial(self._end, task, attempt))
 
-    def close(self, *, kill: bool) -> None:
+    def close(self, *, kill: bool, within_s: float | None = None) -> None:
         """End the executor; see `Executor.close`. Not from a report.
 
         A second call, with `kill=True`, hurries one without that waits on another thread.
@@ -63,14 +63,15 @@ class ReactorExecutor(ABC):
             return
         with self._lock:
             self._open = False
-        self._reactor.call(partial(self._close, kill))
+        self._reactor.call(partial(self._close, kill, within_s))
         self._empty.wait()
         self._reactor.stop()
-        self._guardian.close()
+        with self._lock:  # the other one of two closes; the guardian is for one thread
+            self._guardian.close()
 
-    def _close(self, kill: bool) -> None:
+    def _close(self, kill: bool, within_s: float | None) -> None:
         self._closing = True
-        self._end_all(kill)
+        self._end_all(kill, within_s)
         self._note_empty()
 
     def _note_empty(self) -> None:
@@ -94,7 +95,7 @@ class ReactorExecutor(ABC):
         """Kill an attempt, if it runs."""
 
     @abstractmethod
-    def _end_all(self, kill: bool) -> None:
+    def _end_all(self, kill: bool, within_s: float | None) -> None:
         """Let processes go that run no attempt, and with `kill` all others."""
 
     @abstractmethod

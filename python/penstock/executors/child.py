@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -117,6 +118,7 @@ class Child:
         self._gone = False
         self._relatives: dict[int, int] = {}  # pidfds of what it had started when the kill began -> pid
         self._grace: Timer | None = None
+        self._kill_due_s = 0.0
         guardian.guard(self.pid)
         try:
             self._exit = _open_exit(self.pid)
@@ -131,7 +133,7 @@ class Child:
     def kill(self, grace_s: float) -> None:
         """End the process and all that it started: SIGTERM now, and SIGKILL for what is left after `grace_s` seconds.
 
-        Calling it again can only shorten the grace time. Without effect after the process has ended.
+        Calling it again can only make the end come earlier. Without effect after the process has ended.
         """
         if self._gone and not self._relatives:
             return
@@ -141,9 +143,11 @@ class Child:
             for fd in self._relatives:
                 self._reactor.watch(fd, READ, partial(self._relative_gone, fd))
             self._signal(signal.SIGTERM)
-        if self._grace is None or grace_s <= 0:
+        due_s = time.monotonic() + max(0.0, grace_s)
+        if self._grace is None or due_s < self._kill_due_s:
             if self._grace is not None:
                 self._grace.cancel()
+            self._kill_due_s = due_s
             self._grace = self._reactor.after(max(0.0, grace_s), self._kill_now)
 
     def finish(self) -> Ending:

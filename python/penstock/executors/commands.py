@@ -74,10 +74,10 @@ class Commands(ReactorExecutor):
         if command is not None:
             command.kill()
 
-    def _end_all(self, kill: bool) -> None:
+    def _end_all(self, kill: bool, within_s: float | None) -> None:
         if kill:
             for command in self._running.values():
-                command.kill()
+                command.kill(within_s)
 
     def _has_processes(self) -> bool:
         return bool(self._running)
@@ -131,13 +131,13 @@ class _Command:
             os.set_blocking(self._child.stdin.fileno(), False)
             reactor.watch(self._child.stdin.fileno(), WRITE, self._write)
 
-    def kill(self) -> None:
+    def kill(self, grace_s: float | None = None) -> None:
         """End the command and what it started; the report follows when all are gone."""
         self._kill_asked = True
         if self._exited_ns:  # only what it left behind is there, and is not waited for any more
             self._conclude()
         else:
-            self._child.kill(self._grace_s)
+            self._child.kill(self._grace_s if grace_s is None else grace_s)
 
     def _write(self) -> None:
         pipe = self._child.stdin

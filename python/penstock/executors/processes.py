@@ -88,12 +88,12 @@ class Processes(ReactorExecutor):
         if worker is not None:
             worker.kill()
 
-    def _end_all(self, kill: bool) -> None:
+    def _end_all(self, kill: bool, within_s: float | None) -> None:
         while self._idle:
             self._idle.pop().retire()
         if kill:
             for worker in self._running.values():
-                worker.kill()
+                worker.kill(within_s)
 
     def _has_processes(self) -> bool:
         return bool(self._workers)

@@ -97,9 +97,10 @@ class Executor(Protocol):
     def kill(self, task: int, attempt: int) -> None:
         """End an attempt with all processes that it started; its report follows. Without effect when it has ended."""
 
-    def close(self, *, kill: bool) -> None:
+    def close(self, *, kill: bool, within_s: float | None = None) -> None:
         """Wait until the attempts that run have ended, then end everything; no process, thread or descriptor is left.
 
         Args:
             kill: end running attempts as `kill` does rather than let them finish.
+            within_s: seconds that those then have between SIGTERM and SIGKILL; None for the executor's own grace time.
         """

@@ -120,10 +120,10 @@ class Worker:
             return False
         return True
 
-    def kill(self) -> None:
+    def kill(self, grace_s: float | None = None) -> None:
         """End the process and what it started; the attempt's report follows when all are gone."""
         self._kill_asked = True
-        self._child.kill(self._grace_s)
+        self._child.kill(self._grace_s if grace_s is None else grace_s)
 
     def retire(self) -> None:
         """End the idle process by closing its socket; if it does not follow in the grace time, by force."""
