@@ -80,6 +80,18 @@ def test_a_block_that_prints_something_else_or_raises_is_noticed(tmp_path: Path)
         run_blocks("wrong.md", "Words.\n\n```python\n1 / 0\n```\n", tmp_path)
 
 
+def test_the_page_about_the_house_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    core = [path.name for path in (ROOT / "cpp" / "include" / "penstock").glob("*.hpp")]
+    package = ROOT / "python" / "penstock"
+    modules = [path.stem for path in package.glob("*.py") if not path.name.startswith("_")]
+    folders = [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
+    assert core
+    assert modules
+    assert folders
+    assert [name for name in sorted(core + modules + folders) if f"`{name}`" not in page] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_to_a_file_or_a_heading_leads_there(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
