@@ -158,7 +158,7 @@ TEST_CASE("the checker accepts what a queue may do and refuses what it may not")
 
 TEST_CASE("three threads taking turns at every atomic access leave histories that have an explanation") {
     using Heap = BasicPriorityHeap<TurnAtom, kTiny>;
-    for (std::uint64_t seed = 1; seed <= effort(10'000); ++seed) check_by_turns<Heap>(seed, {.threads = 3, .steps = 4, .tasks_each = 3});
+    for (std::uint64_t seed = 1; seed <= effort(5'000); ++seed) check_by_turns<Heap>(seed, {.threads = 3, .steps = 4, .tasks_each = 3});
 }
 
 TEST_CASE("two threads with more entries than blocks hold leave histories that have an explanation") {
