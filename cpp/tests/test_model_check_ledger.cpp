@@ -101,8 +101,8 @@ TEST_CASE("whole and shared devices are never given out twice") {
     for (int d = 0; d < 2; ++d) ledger.set_device_capacity(d, 1000, 10);
     Holdings holdings(ledger, {kCpu, kGpu, kGpuMemory});
     Explorer::together({[&] { holdings.use(demand({{kCpu, 1}, {kGpu, 2000}})); },
-                        [&] { holdings.use(demand({{kCpu, 1}, {kGpu, 600}, {kGpuMemory, 7}})); },
-                        [&] { holdings.use(demand({{kGpu, 600}, {kGpuMemory, 4}})); }});
+                        [&] { holdings.use(demand({{kCpu, 1}, {kGpu, 300}, {kGpuMemory, 7}})); },
+                        [&] { holdings.use(demand({{kGpu, 400}, {kGpuMemory, 6}})); }});
     holdings.check_at_rest();
   });
 }
