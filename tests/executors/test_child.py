@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +79,21 @@ def test_family_holds_orphans_in_other_sessions_by_their_mark(gate: Any, gone: A
     gone(pid)
     assert pid in found
     assert pid not in others
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="this system has no /proc")
+def test_family_holds_a_process_in_the_middle_of_an_exec(tmp_path: Path) -> None:
+    forever = tmp_path / "forever"
+    forever.write_text(f"#!/bin/sh\nexec {forever}\n")
+    forever.chmod(0o700)
+    process = subprocess.Popen([str(forever)], env={**os.environ, family.MARK: "mine.2"}, start_new_session=True)
+    try:
+        nobody = 2**22  # no process id is as large: only the mark can tell
+        missed = sum(process.pid not in family.family_of(nobody, "mine.2") for _ in range(100))
+    finally:
+        process.kill()
+        process.wait()
+    assert missed == 0
 
 
 @pytest.mark.skipif(

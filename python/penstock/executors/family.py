@@ -7,11 +7,18 @@ parents have ended and it has moved to a session of its own.
 from __future__ import annotations
 
 import os
+import time
 
 __all__ = ["MARK", "family_of"]
 
 MARK = "PENSTOCK_TREE"
 """The environment variable with the mark."""
+
+_EXEC_S = 0.1
+"""How long a process that is between two programs is waited for. An exec takes some microseconds, more on a busy machine."""
+
+_KERNEL_THREAD = 0x00200000
+"""The flag in /proc/PID/stat of what has no environment for good."""
 
 
 def family_of(leader: int, mark: str) -> list[int]:
@@ -26,27 +33,51 @@ def family_of(leader: int, mark: str) -> list[int]:
     """
     relatives: dict[int, tuple[int, int]] = {}
     found = {leader}
+    changing: list[int] = []
     wanted = f"\0{MARK}={mark}\0".encode()
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except FileNotFoundError:
         return []
     for pid in pids:
-        # The command's name, in brackets, may hold anything, so the fields are counted behind its end.
-        fields = _read(pid, "stat").rpartition(b")")[2].split()
-        if len(fields) < 4 or fields[0] in (b"Z", b"X"):  # it has ended
+        fields = _fields(pid)
+        if not fields:
             continue
         relatives[pid] = int(fields[1]), int(fields[3])
-        if int(fields[3]) == leader or wanted in b"\0" + _read(pid, "environ"):
+        environ = _read(pid, "environ")
+        if int(fields[3]) == leader or (environ is not None and wanted in b"\0" + environ):
             found.add(pid)
+        elif environ == b"" and not int(fields[6]) & _KERNEL_THREAD:
+            changing.append(pid)
+    until = time.monotonic() + _EXEC_S
+    while changing and time.monotonic() < until:
+        os.sched_yield()
+        still = [pid for pid in changing if _between_programs(_fields(pid))]  # before the reads that this is to judge
+        found |= {pid for pid in changing if wanted in b"\0" + (_read(pid, "environ") or b"")}
+        changing = [pid for pid in still if pid not in found]
     while more := {pid for pid, (parent, _) in relatives.items() if parent in found} - found:
         found |= more
     return sorted(found - {leader})
 
 
-def _read(pid: int, name: str) -> bytes:
+def _fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the third, the state, on; an empty list for what has ended."""
+    # The command's name, in brackets, may hold anything, so the fields are counted behind its end.
+    fields = (_read(pid, "stat") or b"").rpartition(b")")[2].split()
+    return [] if len(fields) < 4 or fields[0] in (b"Z", b"X") else fields
+
+
+def _between_programs(fields: list[bytes]) -> bool:
+    """Whether these fields are of a process in the middle of an exec, whose environment reads empty.
+
+    Its memory is new then, and the place of its environment, the 51st field of /proc/PID/stat, is not set yet.
+    """
+    return len(fields) > 48 and fields[48] == b"0"
+
+
+def _read(pid: int, name: str) -> bytes | None:
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read()
     except OSError:  # it has just ended, or is not ours to look into
-        return b""
+        return None
