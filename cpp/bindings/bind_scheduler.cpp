@@ -54,9 +54,9 @@ Report report_of(std::uint32_t task, Attempt attempt, std::optional<std::uint32_
 
 void bind_verbs(DoorClass& c) {
   const auto now = py::arg("now") = py::none();
-  c.def("shape", [](Door& d, const std::vector<Amount>& demand, int lane) {
-     return static_cast<std::uint32_t>(d.core().shape(demand_of(demand), lane_of(lane)));
-   }, py::arg("demand"), py::arg("lane") = 0);
+  c.def("shape", [](Door& d, const std::vector<Amount>& demand, int lane, std::uint32_t family) {
+     return static_cast<std::uint32_t>(d.core().shape(demand_of(demand), lane_of(lane), family));
+   }, py::arg("demand"), py::arg("lane") = 0, py::arg("family") = 0);
   c.def("submit", &submit, py::arg("count"), py::kw_only(), py::arg("shape") = py::none(), py::arg("priority") = py::none(),
         py::arg("indptr") = py::none(), py::arg("indices") = py::none(), py::arg("expected") = py::none(),
         py::arg("deadline") = py::none(), py::arg("timeout") = py::none(), py::arg("tolerant") = py::none(), now);

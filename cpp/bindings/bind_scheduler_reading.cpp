@@ -32,6 +32,11 @@ void bind_scheduler_reading(DoorClass& c) {
   c.def("queued", [](Door& d, int lane) { return d.core().queued(lane_of(lane)); }, py::arg("lane"));
   c.def("held", [](Door& d, int r) { return d.core().ledger().held(r); }, py::arg("resource"));
   c.def("free", [](Door& d, int r) { return d.core().ledger().free(r); }, py::arg("resource"));
+  c.def("take_peak_held", [](Door& d, int r) { return d.core().take_peak_held(r); }, py::arg("resource"));
+  c.def("device_free", [](Door& d, int device) {
+     const Ledger& ledger = d.core().ledger();
+     return std::pair(ledger.device_free_share(device), ledger.device_free_memory(device));
+   }, py::arg("device"));
   c.def("capacity", [](Door& d, int r) { return d.core().ledger().capacity(r); }, py::arg("resource"));
   c.def("successors", [](Door& d, std::uint32_t t) {
      Ids out;

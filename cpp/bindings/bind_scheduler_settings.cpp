@@ -25,6 +25,10 @@ void bind_scheduler_settings(DoorClass& c) {
      d.core().set_capacity(resource, amount.value_or(kUnlimited), or_clock(at));
      d.changed();
    }, py::arg("resource"), py::arg("amount"), now);
+  c.def("set_demand", [](Door& d, std::uint32_t family, const std::vector<Amount>& demand, Now at) {
+     d.core().set_demand(family, demand_of(demand), or_clock(at));
+     d.changed();
+   }, py::arg("family"), py::arg("demand"), now);
   c.def("set_device_capacity", [](Door& d, int device, Amount share, Amount memory, Now at) {
      d.core().set_device_capacity(device, share, memory, or_clock(at));
      d.changed();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "penstock/scheduler.hpp"
 #include "scheduler_state.hpp"
@@ -36,7 +37,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
     bool raced = false;
     for (std::size_t h = 0; h < heads_.size() && !raced; ++h) {
       const Head& head = heads_[h];
-      const Demand& demand = head.shape->demand;
+      const Demand& demand = head.shape->asks;
       if (ledger_.lacking(demand)) {
         if (!shadow) shadow = reservation_for(head, now);
         continue;
@@ -52,6 +53,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
       if (h > 0 && ledger_.lacking(together)) continue;
       const std::optional<Grant> grant = ledger_.try_acquire(demand);
       if (!grant) continue;
+      note_peak(demand);
       const Head* next = h + 1 < heads_.size() ? &heads_[h + 1] : nullptr;
       const bool alone = shadow.has_value() || head.shape->timeout;
       const std::size_t started = start_from(head, next, *grant, worker, alone ? out.first(1) : out, now);
@@ -63,11 +65,25 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
   }
 }
 
+/// After an acquisition, under the lock; only acquisitions raise what is held.
+void Scheduler::note_peak(const Demand& demand) {
+  for (std::size_t r = 0; r < peak_held_.size(); ++r) {
+    if (demand.amounts[r] != 0) peak_held_[r] = std::max(peak_held_[r], ledger_.held(static_cast<int>(r)));
+  }
+}
+
+Amount Scheduler::take_peak_held(int resource) {
+  const std::scoped_lock lock(mutex_);
+  const Amount held = ledger_.held(resource);  // throws for what is no resource
+  if (resource >= kGpu) throw std::out_of_range("the peak of resource " + std::to_string(resource) + " is not kept; 0 .. 3 are");
+  return std::max(held, std::exchange(peak_held_[static_cast<std::size_t>(resource)], held));
+}
+
 bool Scheduler::startable(Lane lane) const {
   const std::scoped_lock lock(mutex_);
   if (paused_) return false;
   return std::any_of(shape_owners_.begin(), shape_owners_.end(), [&](const auto& shape) {
-    return shape->lane == lane && !shape->heap.empty() && !ledger_.lacking(shape->demand);
+    return shape->lane == lane && !shape->heap.empty() && !ledger_.lacking(shape->asks);
   });
 }
 
@@ -94,7 +110,7 @@ void Scheduler::gather_heads(Instant now) {
 }
 
 double Scheduler::value_now(const Policy& policy, const Head& head, Instant now) const {
-  const Demand& demand = head.shape->demand;
+  const Demand& demand = head.shape->asks;
   double alignment = 0.0, cpu_after = 0.0;
   if (policy.weights.fit != 0.0) {
     std::array<Amount, kMaxResources> free{}, capacity{};
@@ -179,8 +195,9 @@ std::optional<Start> Scheduler::split(const Start& start, std::uint32_t worker, 
   Record& r = record(checked(start.task));
   if (r.word.load(std::memory_order_seq_cst) != word::pack(start.attempt, Cause::none, State::running)) return {};
   Shape& shape = *shape_owners_[r.shape()];
-  const std::optional<Grant> grant = ledger_.try_acquire(shape.demand);
+  const std::optional<Grant> grant = ledger_.try_acquire(shape.asks);
   if (!grant) return {};
+  note_peak(shape.asks);
   const LeaseId lease = open_lease(shape.id, *grant, now);
   leases_[static_cast<std::size_t>(lease)].open_attempts.store(1, std::memory_order_seq_cst);
   end_lease_shares(start.lease, 1);
@@ -205,7 +222,7 @@ LeaseId Scheduler::open_lease(ShapeId shape, Grant grant, Instant now) {
   const LeaseId id = free_leases_.back();
   free_leases_.pop_back();
   Lease& lease = leases_[static_cast<std::size_t>(id)];
-  lease.shape = shape;
+  lease.demand = shape_owners_[static_cast<std::size_t>(shape)]->asks;
   lease.grant = grant;
   lease.opened = now;
   lease.expected_end = kNever;
@@ -217,7 +234,7 @@ LeaseId Scheduler::open_lease(ShapeId shape, Grant grant, Instant now) {
 void Scheduler::end_lease_shares(LeaseId id, std::uint32_t count) {
   Lease& lease = leases_[static_cast<std::size_t>(id)];
   // Read before the subtraction: after the last one the place may be another lease's.
-  const Demand& demand = shapes_[static_cast<std::size_t>(lease.shape)].load(std::memory_order_acquire)->demand;
+  const Demand& demand = lease.demand;
   const Grant grant = lease.grant;
   // The amounts go back before the place is given up, so that `held` never lacks what a listed lease holds.
   std::uint32_t open = lease.open_attempts.load(std::memory_order_seq_cst);
@@ -236,7 +253,7 @@ void Scheduler::end_lease_shares(LeaseId id, std::uint32_t count) {
 std::optional<Scheduler::Shadow> Scheduler::reservation_for(const Head& head, Instant now) {
   const Policy& policy = policy_.load(std::memory_order_seq_cst)->policy;
   if (policy.reserve_after < 0) return {};
-  const Demand& demand = head.shape->demand;
+  const Demand& demand = head.shape->asks;
   for (int r = 0; r < kMaxResources; ++r) {
     if (demand.amounts[static_cast<std::size_t>(r)] > ledger_.capacity(r)) return {};
   }
@@ -268,7 +285,7 @@ Scheduler::Shadow Scheduler::shadow_of(TaskId task, const Demand& demand) const 
     return end_a != end_b ? end_a < end_b : static_cast<std::size_t>(a) < static_cast<std::size_t>(b);
   });
   const auto add = [&](LeaseId id) {
-    const Demand& held = shape_owners_[static_cast<std::size_t>(leases_[static_cast<std::size_t>(id)].shape)]->demand;
+    const Demand& held = leases_[static_cast<std::size_t>(id)].demand;
     for (std::size_t r = 0; r < room.size(); ++r) {
       if (room[r] != kUnlimited) room[r] += held.amounts[r];
     }
@@ -295,7 +312,7 @@ Scheduler::Shadow Scheduler::shadow_of(TaskId task, const Demand& demand) const 
 bool Scheduler::leaves_room(const Head& head, const Shadow& shadow, Instant now) const {
   const Instant expected = extras_[record(head.task).extra].expected;
   if (expected > 0 && shadow.until != kNever && now + expected <= shadow.until) return true;
-  return within(head.shape->demand, shadow.spare);
+  return within(head.shape->asks, shadow.spare);
 }
 
 // ---------------------------------------------------------------------------------------------------- timers
@@ -371,15 +388,15 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
   why.reserved_for = kNoTask;
   if (why.state != State::ready) return why;
   why.ahead = shape.heap.size() - 1;
-  if (const std::optional<int> lacking = ledger_.lacking(shape.demand)) {
+  if (const std::optional<int> lacking = ledger_.lacking(shape.asks)) {
     why.lacking = *lacking;
-    why.demanded = shape.demand.amounts[static_cast<std::size_t>(*lacking)];
+    why.demanded = shape.asks.amounts[static_cast<std::size_t>(*lacking)];
     why.free = ledger_.free(*lacking);
     why.capacity = ledger_.capacity(*lacking);
   } else if (reserved_ != kNoTask && reserved_ != task && is_live({0, reserved_, attempt(reserved_)}, State::ready)) {
     const Head head{0.0, 0.0, 0, task, &shape};
     const Shape& wide = *shape_owners_[record(reserved_).shape()];
-    if (ledger_.lacking(wide.demand) && !leaves_room(head, shadow_of(reserved_, wide.demand), now)) {
+    if (ledger_.lacking(wide.asks) && !leaves_room(head, shadow_of(reserved_, wide.asks), now)) {
       why.reserved_for = reserved_;
     }
   }

@@ -78,14 +78,17 @@ bool Scheduler::move(Record& record, std::uint64_t expected, State to, Cause cau
 
 // ---------------------------------------------------------------------------------------------------- submit
 
-ShapeId Scheduler::shape(const Demand& demand, Lane lane) {
+ShapeId Scheduler::shape(const Demand& demand, Lane lane, std::uint32_t family) {
   const std::scoped_lock lock(mutex_);
-  return shape_locked(demand, lane, false, false);
+  return shape_locked(demand, lane, false, false, family);
 }
 
-ShapeId Scheduler::shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout) {
+ShapeId Scheduler::shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout, std::uint32_t family) {
+  const Demand* asks = nullptr;
   for (const auto& shape : shape_owners_) {
-    if (shape->lane == lane && shape->deadline == deadline && shape->timeout == timeout && shape->demand == demand) {
+    if (family != 0 && shape->family == family) asks = &shape->asks;
+    if (shape->lane == lane && shape->deadline == deadline && shape->timeout == timeout && shape->family == family &&
+        shape->demand == demand) {
       return shape->id;
     }
   }
@@ -95,7 +98,8 @@ ShapeId Scheduler::shape_locked(const Demand& demand, Lane lane, bool deadline, 
                             " different resource demands; round them so that tasks share some");
   }
   shape_owners_.push_back(
-      std::make_unique<Shape>(tickets_, demand, lane, deadline, timeout, ShapeId{static_cast<std::uint32_t>(id)}));
+      std::make_unique<Shape>(tickets_, demand, lane, deadline, timeout, family, ShapeId{static_cast<std::uint32_t>(id)}));
+  if (asks != nullptr) shape_owners_.back()->asks = *asks;
   shapes_[id].store(shape_owners_.back().get(), std::memory_order_seq_cst);
   return shape_owners_.back()->id;
 }
@@ -152,7 +156,7 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
   const std::size_t n = batch.count;
   records_.grow(first + n);
   tickets_.reserve(static_cast<std::uint32_t>(first + n));
-  const ShapeId free_shape = batch.shape.empty() ? shape_locked(Demand{}, Lane::threads, false, false) : ShapeId{};
+  const ShapeId free_shape = batch.shape.empty() ? shape_locked(Demand{}, Lane::threads, false, false, 0) : ShapeId{};
   const bool plain = batch.shape.size() <= 1 && batch.expected.empty() && batch.deadline.empty() &&
                      batch.timeout.empty() && batch.tolerant.empty();
   plain ? enrol_plain(first, batch, at_or(batch.shape, 0, free_shape), now) : enrol_each(first, batch, free_shape, now);
@@ -193,7 +197,7 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
       last_deadline = deadline != kNever;
       last_timeout = timeout > 0;
       const Shape& s = *shape_owners_[static_cast<std::size_t>(given)];
-      last_used = (last_deadline || last_timeout) ? shape_locked(s.demand, s.lane, last_deadline, last_timeout) : given;
+      last_used = (last_deadline || last_timeout) ? shape_locked(s.demand, s.lane, last_deadline, last_timeout, s.family) : given;
     }
     r.origin = Record::origin_of(last_used, now - epoch_);
     if (expected > 0 || deadline != kNever || timeout > 0 || tolerant) {
@@ -676,6 +680,17 @@ void Scheduler::set_capacity(int resource, Amount amount, Instant now) {
   }
 }
 
+void Scheduler::set_demand(std::uint32_t family, const Demand& demand, Instant) {
+  if (family == 0) throw std::out_of_range("family 0 stands for tasks of no family; their demand is their shape's");
+  const std::scoped_lock lock(mutex_);
+  for (const auto& shape : shape_owners_) {
+    if (shape->family != family) continue;
+    const Amount slots = shape->asks.amounts[kThreadSlots];
+    shape->asks = demand;
+    shape->asks.amounts[kThreadSlots] = slots;
+  }
+}
+
 void Scheduler::set_device_capacity(int device, Amount share, Amount memory, Instant now) {
   const std::scoped_lock lock(mutex_);
   ledger_.set_device_capacity(device, share, memory);
@@ -726,8 +741,7 @@ void Scheduler::check() const {
   for (const LeaseId id : open_leases_) {
     const Lease& lease = leases_[static_cast<std::size_t>(id)];
     if (lease.open_attempts.load(std::memory_order_seq_cst) == 0) continue;
-    const Demand& demand = shape_owners_[static_cast<std::size_t>(lease.shape)]->demand;
-    for (std::size_t r = 0; r < held.size(); ++r) held[r] += demand.amounts[r];
+    for (std::size_t r = 0; r < held.size(); ++r) held[r] += lease.demand.amounts[r];
   }
   for (int r = 0; r < kMaxResources; ++r) {
     if (r == kGpu || r == kGpuMemory) continue;  // kept per device; the ledger's own check covers them

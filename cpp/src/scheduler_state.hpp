@@ -53,12 +53,16 @@ struct Scheduler::Extra {
 /// with the clock at another rate, and heads are compared, not entries; those with a timeout too, because an
 /// attempt's clock runs from its take and so it must not wait behind others in a worker's hand.
 struct Scheduler::Shape {
-  Shape(Tickets& tickets, const Demand& demand_, Lane lane_, bool deadline_, bool timeout_, ShapeId id_)
-      : demand(demand_), lane(lane_), deadline(deadline_), timeout(timeout_), id(id_), heap(tickets, 0) {}
-  Demand demand;
+  Shape(Tickets& tickets, const Demand& demand_, Lane lane_, bool deadline_, bool timeout_, std::uint32_t family_,
+        ShapeId id_)
+      : demand(demand_), asks(demand_), lane(lane_), deadline(deadline_), timeout(timeout_), family(family_), id(id_),
+        heap(tickets, 0) {}
+  Demand demand;  // as it was made; ranks are computed from it, also without the lock
+  Demand asks;    // what a start takes; differs only in a family; mutex_
   Lane lane;
   bool deadline;
   bool timeout;
+  std::uint32_t family;
   ShapeId id;
   PriorityHeap heap;
   TaskId blocked = kNoTask;  // the head that did not fit, and since when it has been passed over; mutex_
@@ -70,7 +74,7 @@ struct Scheduler::PolicyState {
 };
 
 struct Scheduler::Lease {
-  ShapeId shape{};
+  Demand demand{};  // what it took
   Grant grant{};
   Instant expected_end = kNever;
   Instant opened = 0;

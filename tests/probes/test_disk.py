@@ -88,3 +88,46 @@ def test_where_there_is_no_proc_psutil_counts_or_it_is_unknown(tmp_path: Path) -
     reading = probe.read(2 * S)
     assert reading.source == "psutil"
     assert (reading.value is not None) == bool(probe.devices)
+
+
+def iostats(name: str, *, ended: int, took_ms: int, weighted_ms: int) -> dict[str, str]:
+    """/proc/diskstats of one disk with so many requests ended, half of them writes."""
+    half, half_ms = ended // 2, took_ms // 2
+    rest = f"{ended - half} 0 0 {took_ms - half_ms} {half} 0 0 {half_ms} 3 999 {weighted_ms}"
+    return {"proc/diskstats": f"   8       0 {name} {rest}\n"}
+
+
+def test_each_disk_tells_its_bytes_its_queue_and_its_latency(record: Record) -> None:
+    root = machine(record, "sda")
+    record(iostats("sda", ended=100, took_ms=1000, weighted_ms=5000))
+    probe = DiskProbe(root)
+    probe.read(S)
+    (first,) = probe.each
+    assert (first.name, first.bytes.value, first.queue.value, first.latency.value) == ("sda", None, None, None)
+    record(iostats("sda", ended=110, took_ms=1045, weighted_ms=8000))
+    probe.read(3 * S)
+    (use,) = probe.each
+    assert use.queue.value == 1500  # 3 s of waiting in 2 s
+    assert use.latency.value == 4500
+    assert use.bytes.value == 0
+    probe.read(4 * S)
+    (idle,) = probe.each
+    assert idle.queue.value == 0
+    assert idle.latency.value is None
+    assert idle.latency.why == "no request ended in the window"
+
+
+def test_disks_are_told_apart_and_one_that_goes_is_not_there_any_more(record: Record) -> None:
+    root = machine(record, "sda", "sdb")
+    record(diskstats(sda=(0, 0), sdb=(0, 0)))
+    probe = DiskProbe(root)
+    probe.read(S)
+    record(diskstats(sda=(2, 0), sdb=(0, 8)))
+    probe.read(2 * S)
+    assert [(use.name, use.bytes.value) for use in probe.each] == [("sda", 1024), ("sdb", 4096)]
+    record(diskstats(sda=(2, 0)))
+    probe.read(3 * S)
+    assert [use.name for use in probe.each] == ["sda"]
+    record(diskstats(sda=(2, 0), sdb=(0, 9)))
+    probe.read(4 * S)
+    assert [(use.name, use.bytes.value) for use in probe.each] == [("sda", 0), ("sdb", None)]

@@ -42,6 +42,14 @@ def test_use_is_told_device_by_device_and_ours_by_process(gpu_machine: GpuMachin
     assert (second.busy.value, second.memory.value, second.own_memory.value) == (0, GIB, 0)
 
 
+def test_the_processes_of_a_gpu_are_listed_whosoever_they_are(gpu_machine: GpuMachine) -> None:
+    gpu = gpu_machine.gpu
+    gpu_machine.nvml(gpu("GPU-a", processes=[(10, GIB), (99, None)]), gpu("GPU-b", processes=None))
+    first, second = GpuProbe(gpu_machine.root).read([10])
+    assert first.processes == ((10, GIB), (99, None))
+    assert second.processes is None
+
+
 def test_a_split_device_is_its_slices_whose_utilisation_is_unknown(gpu_machine: GpuMachine) -> None:
     gpu = gpu_machine.gpu
     slices = [gpu("MIG-1", total=10 * GIB, used=GIB, gpu=None), None, gpu("MIG-2", total=20 * GIB, used=0, gpu=None)]

@@ -99,3 +99,21 @@ def test_where_there_is_no_proc_psutil_counts(tmp_path: Path) -> None:
     assert reading.source == "psutil"
     assert (reading.value is not None) == bool(probe.links)
     assert probe.capacity().value is None
+
+
+def test_each_link_tells_both_directions_against_its_speed(record: Record) -> None:
+    root = record(link("eth0", "1000") | link("eth1", "-1") | dev(lo=(0, 0), eth0=(0, 0), eth1=(0, 0)))
+    probe = NetworkProbe(root)
+    probe.read(S)
+    record(dev(lo=(9, 9), eth0=(2000, 500), eth1=(10, 4000)))
+    probe.read(2 * S)
+    first, second = probe.each
+    assert (first.name, first.received.value, first.sent.value, first.speed.value) == ("eth0", 2000, 500, 125_000_000)
+    assert (second.name, second.received.value, second.sent.value) == ("eth1", 10, 4000)
+    assert second.speed.value is None
+    assert second.speed.why == "the driver of eth1 does not give its speed"
+    record({"sys/class/net/eth2/speed": "10000\n", "sys/class/net/eth2/device/vendor": "0x8086\n"})
+    record(dev(eth0=(2000, 500), eth1=(10, 4000), eth2=(10**9, 0)))
+    probe.read(3 * S)
+    assert probe.each[2].received.value is None  # it appears, and is no burst
+    assert probe.each[2].speed.value == 1_250_000_000

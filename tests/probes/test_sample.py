@@ -129,7 +129,8 @@ class Licences:
 
 
 def test_a_plug_in_probe_is_sampled_and_its_failure_is_unknown_and_harms_nothing_else() -> None:
-    collector = Collector(Machine.detect(), plugins=[Licences(3000, ConnectionError("no answer"), 2000)])
+    probe = Licences(3000, ConnectionError("no answer"), 2000)
+    collector = Collector(Machine.detect(), plugins=lambda: [probe])
     assert collector.collect().uses["licence"].outside(declared=1000) == 2000
     failed = collector.collect()
     assert failed.uses["licence"].total.value is None

@@ -168,3 +168,17 @@ def test_a_name_with_brackets_and_spaces_is_read(tmp_path: Path) -> None:
     assert use.cpu_ns == 100 * tick_ns
     assert use.memory == 200 * os.sysconf("SC_PAGE_SIZE")
     assert use.io_bytes is None
+
+
+def test_trees_within_the_tree_are_told_apart(holding: Family, tmp_path: Path) -> None:
+    for tree in trees(holding.pid, tmp_path):
+        use = tree.measure([holding.child, 2**22])
+        assert set(use.parts) == {holding.child}  # the other one is not there
+        part = use.parts[holding.child]
+        assert part.pids == (holding.child,)
+        assert part.memory is not None
+        assert use.memory is not None
+        assert 64 * MIB < part.memory < use.memory
+        whole = tree.measure([holding.pid]).parts[holding.pid]
+        assert whole.pids == (holding.pid, holding.child)
+        assert tree.measure().parts == {}

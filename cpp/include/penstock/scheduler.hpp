@@ -114,9 +114,10 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  /// The shape of a demand on a lane; the same demand and lane give the same shape. Throws std::length_error
-  /// past kMaxShapes.
-  ShapeId shape(const Demand& demand, Lane lane);
+  /// The shape of a demand on a lane; the same demand, lane and family give the same shape. A family is a number of
+  /// the driver's for tasks whose demand may be learned while they wait, see `set_demand`; 0: none. Throws
+  /// std::length_error past kMaxShapes.
+  ShapeId shape(const Demand& demand, Lane lane, std::uint32_t family = 0);
 
   /// Adds a batch and returns its first id; the others follow it. `settled` receives tasks that ended at once
   /// because a predecessor had failed. Throws CycleError, std::invalid_argument or std::out_of_range before
@@ -150,6 +151,9 @@ class Scheduler {
   void rerank(std::span<const TaskId> tasks, std::span<const double> priorities, Instant now);
   void set_policy(const Policy& policy, Instant now);
   void set_capacity(int resource, Amount amount, Instant now);
+  /// From now on a start of the family takes `demand`, whatever its shapes were made with; what runs holds what it took.
+  /// Ranks stay as they are: all of a shape change alike. Throws std::out_of_range for family 0.
+  void set_demand(std::uint32_t family, const Demand& demand, Instant now);
   void set_device_capacity(int device, Amount share, Amount memory, Instant now);
   void pause(Instant now);
   void resume(Instant now);
@@ -174,6 +178,9 @@ class Scheduler {
   bool startable(Lane lane) const;
   /// Tasks queued on a lane, a hint while others run.
   std::size_t queued(Lane lane) const;
+  /// The most that was held at once of cpu, memory, disk or network since the last call. A use measured over a window is
+  /// compared with it: what is held at the instant of looking may be between two tasks. Throws std::out_of_range.
+  Amount take_peak_held(int resource);
   const Ledger& ledger() const { return ledger_; }
   const Readiness& readiness() const { return readiness_; }
   EventLog& log() { return log_; }
@@ -202,7 +209,8 @@ class Scheduler {
            Cause cause, State state);
   static bool move(Record& record, std::uint64_t expected, State to, Cause cause);
 
-  ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout);
+  ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout, std::uint32_t family);
+  void note_peak(const Demand& demand);
   void enrol(std::size_t first, const Submission& batch, Instant now);
   void enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now);
   void enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now);
@@ -263,6 +271,7 @@ class Scheduler {
   std::vector<Event> events_;                 // scratch of submit and take
   std::vector<TaskId> ready_;                 // scratch of submit
   Instant epoch_ = 0;  // of the first submission; written before anything is ranked
+  std::array<Amount, kGpu> peak_held_{};  // since take_peak_held
   TaskId reserved_ = kNoTask;
   Instant reserved_since_ = 0;
   bool paused_ = false;

@@ -54,12 +54,15 @@ class GpuUse:
         busy: thousandths of the time in which some kernel ran.
         memory: bytes in use by anyone.
         own_memory: bytes in use by our own processes.
+        processes: (process number, bytes or None) of each process that computes on it, whosoever; None where NVML does
+            not list them. The numbers are the host's: in a container they are not those that we know.
     """
 
     uuid: str
     busy: Reading
     memory: Reading
     own_memory: Reading
+    processes: tuple[tuple[int, int | None], ...] | None = None
 
 
 class GpuProbe:
@@ -154,15 +157,25 @@ class GpuProbe:
         nvml, own = self._nvml, frozenset(own_pids)
         if nvml is None:
             return ()
-        return tuple(
-            GpuUse(
-                uuid=gpu.uuid,
-                busy=self._busy(nvml, gpu, handle),
-                memory=_reading(nvml, partial(_used, nvml, handle)),
-                own_memory=self._own(nvml, handle, own),
+        uses = []
+        for gpu, handle in self._handles:
+            listed = _ask(nvml, partial(nvml.nvmlDeviceGetComputeRunningProcesses, handle), None)
+            processes = None if listed is None else tuple((one.pid, one.usedGpuMemory) for one in listed)
+            uses.append(
+                GpuUse(
+                    uuid=gpu.uuid,
+                    busy=self._busy(nvml, gpu, handle),
+                    memory=_reading(nvml, partial(_used, nvml, handle)),
+                    own_memory=self._own(processes, own),
+                    processes=processes,
+                )
             )
-            for gpu, handle in self._handles
-        )
+        return tuple(uses)
+
+    @property
+    def tells_processes_apart(self) -> bool:
+        """Whether the numbers of `GpuUse.processes` are those of our own processes."""
+        return self._host_pids
 
     def close(self) -> None:
         """Let go of NVML; every later reading is unknown. Harmless when repeated."""
@@ -177,18 +190,17 @@ class GpuProbe:
             return Reading.unknown("NVML gives no utilisation for a slice (MIG)", self.source)
         return _reading(nvml, lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu * 10)
 
-    def _own(self, nvml: Nvml, handle: Any, own: frozenset[int]) -> Reading:
+    def _own(self, processes: tuple[tuple[int, int | None], ...] | None, own: frozenset[int]) -> Reading:
         if not self._host_pids:
             return Reading.unknown("NVML numbers processes as the host does, and we are in a container", self.source)
-        listed = _ask(nvml, partial(nvml.nvmlDeviceGetComputeRunningProcesses, handle), None)
-        if listed is None:
+        if processes is None:
             return Reading.unknown("NVML does not list the processes", self.source)
         total = 0
-        for process in listed:
-            if process.pid in own:
-                if process.usedGpuMemory is None:
+        for pid, memory in processes:
+            if pid in own:
+                if memory is None:
                     return Reading.unknown("NVML does not give the memory of a process", self.source)
-                total += process.usedGpuMemory
+                total += memory
         return Reading.of(total, self.source)
 
 

@@ -7,17 +7,17 @@ the tasks' own reservations.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
 from penstock.probes.cpu import CpuProbe
-from penstock.probes.disk import DiskProbe
+from penstock.probes.disk import DiskProbe, DiskUse
 from penstock.probes.gpu import GpuProbe, GpuUse
 from penstock.probes.machine import Machine
 from penstock.probes.memory import MemoryProbe
-from penstock.probes.network import NetworkProbe
+from penstock.probes.network import LinkUse, NetworkProbe
 from penstock.probes.pressure import KINDS, PressureProbe
 from penstock.probes.reading import Probe, Rate, Reading, attempt
 from penstock.probes.tree import ProcessTree, TreeUse
@@ -60,12 +60,20 @@ class Sample:
             plug-in probes measure.
         gpus: the same for each GPU by itself.
         pressure: thousandths of the time in which some task stalled, by kind: cpu, memory, io.
+        disks: each disk by itself.
+        links: each network link by itself.
+        parts: what the process trees use that the collector was asked for, by their roots.
+        gpu_parts: bytes that each of these trees uses of all GPUs together; None where that is unknown.
     """
 
     at: int
     uses: Mapping[str, Use]
     gpus: tuple[GpuUse, ...]
     pressure: Mapping[str, Reading]
+    disks: tuple[DiskUse, ...] = ()
+    links: tuple[LinkUse, ...] = ()
+    parts: Mapping[int, TreeUse] = field(default_factory=dict)
+    gpu_parts: Mapping[int, int | None] = field(default_factory=dict)
 
 
 class Collector:
@@ -73,19 +81,23 @@ class Collector:
 
     Args:
         machine: the machine, as detected.
-        plugins: further probes; each reports how much of the resource it is named for is in use.
+        plugins: makes further probes, each of which reports how much of the resource it is named for is in use; called
+            with the first sample, on its thread.
         pid: root of the tree that is ours; our own process by default.
     """
 
-    def __init__(self, machine: Machine, plugins: Iterable[Probe] = (), pid: int | None = None) -> None:
+    def __init__(
+        self, machine: Machine, plugins: Callable[[], Iterable[Probe]] | None = None, pid: int | None = None
+    ) -> None:
         root, groups = machine.root, machine.groups
+        self._disks, self._links = DiskProbe(root), NetworkProbe(root)
         self._probes: list[Probe] = [
             CpuProbe(root, groups, machine.cpus),
             MemoryProbe(root, groups),
-            DiskProbe(root),
-            NetworkProbe(root),
-            *plugins,
+            self._disks,
+            self._links,
         ]
+        self._plugins = plugins
         # NVML is opened again only where GPUs were found.
         self._gpu = GpuProbe(root, ",".join(gpu.uuid for gpu in machine.gpus)) if machine.gpus else None
         self._no_gpu = machine.has["gpu"]
@@ -93,11 +105,18 @@ class Collector:
         self._tree = ProcessTree(pid, root)
         self._own_cpu, self._own_io = Rate(), Rate()
 
-    def collect(self) -> Sample:
-        """Take a sample. Never raises for what cannot be read: that is unknown."""
+    def collect(self, roots: Collection[int] = ()) -> Sample:
+        """Take a sample. Never raises for what cannot be read: that is unknown.
+
+        Args:
+            roots: processes of ours whose trees are to be told apart, in `Sample.parts`.
+        """
+        if self._plugins is not None:
+            self._probes += self._plugins()
+            self._plugins = None
         # Our tree is read first: what it uses between the two reads then counts as outside load, never as free.
         before_ns = time.monotonic_ns()
-        tree, why = self._measure_tree()
+        tree, why = self._measure_tree(roots)
         now_ns = time.monotonic_ns()
         uses: dict[str, Use] = {}
         for probe in self._probes:
@@ -107,16 +126,30 @@ class Collector:
         gpus = self._gpu.read(tree.pids) if self._gpu else ()
         uses |= self._gpu_uses(gpus, now_ns)
         pressure = {kind: attempt(partial(probe.read, now_ns), kind) for kind, probe in self._pressure.items()}
-        return Sample(now_ns, MappingProxyType(uses), gpus, MappingProxyType(pressure))
+        return Sample(
+            now_ns,
+            MappingProxyType(uses),
+            gpus,
+            MappingProxyType(pressure),
+            self._disks.each,
+            self._links.each,
+            tree.parts,
+            MappingProxyType(self._gpu_parts(tree, gpus)),
+        )
 
     def close(self) -> None:
         """Let go of what is held open."""
         if self._gpu is not None:
             self._gpu.close()
 
-    def _measure_tree(self) -> tuple[TreeUse, str]:
+    def _gpu_parts(self, tree: TreeUse, gpus: tuple[GpuUse, ...]) -> dict[int, int | None]:
+        if self._gpu is None or not self._gpu.tells_processes_apart:
+            return {}
+        return {root: _memory_of(part.pids, gpus) for root, part in tree.parts.items()}
+
+    def _measure_tree(self, roots: Collection[int]) -> tuple[TreeUse, str]:
         try:
-            return self._tree.measure(), "our process tree cannot be read"
+            return self._tree.measure(roots), "our process tree cannot be read"
         except OSError as error:
             return TreeUse(None, None, None, ()), f"our process tree cannot be read: {error.strerror}"
 
@@ -149,6 +182,20 @@ class Collector:
             "gpu": Use(_sum([gpu.busy for gpu in gpus], at), unattributed),
             "gpu_memory": Use(fullest.memory, fullest.own_memory),
         }
+
+
+def _memory_of(pids: tuple[int, ...], gpus: tuple[GpuUse, ...]) -> int | None:
+    """Return the bytes that some processes use of all GPUs, None when that of one of them is unknown."""
+    total, ours = 0, frozenset(pids)
+    for gpu in gpus:
+        if gpu.processes is None:
+            return None
+        for pid, memory in gpu.processes:
+            if pid in ours:
+                if memory is None:
+                    return None
+                total += memory
+    return total
 
 
 def _sum(readings: list[Reading], at: int) -> Reading:

@@ -10,10 +10,12 @@ Source: proc_pid_stat(5), proc_pid_statm(5), proc_pid_io(5), proc_tid_children(5
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 __all__ = ["ProcessTree", "TreeUse"]
 
@@ -27,12 +29,42 @@ class TreeUse:
         memory: bytes that only its processes hold: resident, without file pages and shared segments.
         io_bytes: bytes read from and written to devices so far.
         pids: the processes of the tree, the root first.
+        parts: the same for trees within it, by their roots; see `ProcessTree.measure`. A root that is gone is not there.
     """
 
     cpu_ns: int | None
     memory: int | None
     io_bytes: int | None
     pids: tuple[int, ...]
+    parts: Mapping[int, TreeUse] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class _Sum:
+    """Adds up what processes use."""
+
+    def __init__(self) -> None:
+        self.ticks, self.pages, self.io_bytes, self.io_known = 0, 0, 0, True
+        self.pids: list[int] = []
+
+    def add(self, pid: int, ticks: int, pages: int, io_bytes: int | None) -> None:
+        self.pids.append(pid)
+        self.ticks += ticks
+        self.pages += pages
+        if io_bytes is None:
+            self.io_known = False
+        else:
+            self.io_bytes += io_bytes
+
+    def use(self, parts: Mapping[int, TreeUse] | None = None) -> TreeUse:
+        if not self.pids:
+            return TreeUse(None, None, None, ())
+        return TreeUse(
+            cpu_ns=self.ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK")),
+            memory=self.pages * os.sysconf("SC_PAGE_SIZE"),
+            io_bytes=self.io_bytes if self.io_known else None,
+            pids=tuple(self.pids),
+            parts=MappingProxyType(dict(parts or {})),
+        )
 
 
 class ProcessTree:
@@ -50,49 +82,52 @@ class ProcessTree:
         self.source = "/proc" if self._linux else "psutil"
         self._has_children_files = os.path.exists(f"{self._proc}/{self.pid}/task/{self.pid}/children")
 
-    def measure(self) -> TreeUse:
-        """Return what the tree uses now. A process that ends meanwhile is left out."""
+    def measure(self, roots: Collection[int] = ()) -> TreeUse:
+        """Return what the tree uses now. A process that ends meanwhile is left out.
+
+        Args:
+            roots: processes of the tree whose own trees are to be told apart, in `parts`. None of them is within another's.
+        """
         if not self._linux:
-            return self._measure_psutil()
-        ticks, pages, io_bytes, io_known, pids = 0, 0, 0, True, []
-        for pid in self._pids():
+            return self._measure_psutil(roots)
+        whole, parts = _Sum(), {root: _Sum() for root in roots}
+        for pid, root in self._pids(parts):
             try:
-                own_ticks = _ticks(f"{self._proc}/{pid}/stat")
-                own_pages = _private_pages(f"{self._proc}/{pid}/statm")
+                ticks = _ticks(f"{self._proc}/{pid}/stat")
+                pages = _private_pages(f"{self._proc}/{pid}/statm")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            ticks, pages = ticks + own_ticks, pages + own_pages
-            pids.append(pid)
-            try:
-                io_bytes += _io_bytes(f"{self._proc}/{pid}/io")
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                io_known = False  # another user's process, or a kernel without I/O accounting
-        if not pids:
-            return TreeUse(None, None, None, ())
-        return TreeUse(
-            cpu_ns=ticks * (1_000_000_000 // os.sysconf("SC_CLK_TCK")),
-            memory=pages * os.sysconf("SC_PAGE_SIZE"),
-            io_bytes=io_bytes if io_known else None,
-            pids=tuple(pids),
-        )
+            io_bytes: int | None = None
+            # Without it: another user's process, or a kernel without I/O accounting.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                io_bytes = _io_bytes(f"{self._proc}/{pid}/io")
+            whole.add(pid, ticks, pages, io_bytes)
+            if root is not None:
+                parts[root].add(pid, ticks, pages, io_bytes)
+        return whole.use({root: part.use() for root, part in parts.items() if part.pids})
 
-    def _pids(self) -> Iterator[int]:
-        if not self._has_children_files:
-            yield from self._pids_by_parent()
-            return
-        pending = [self.pid]
+    def _pids(self, roots: Collection[int]) -> Iterator[tuple[int, int | None]]:
+        """Yield each process with the root, of `roots`, in whose tree it is."""
+        below = None if self._has_children_files else self._by_parent()
+        pending: list[tuple[int, int | None]] = [(self.pid, self.pid if self.pid in roots else None)]
         while pending:
-            pid = pending.pop()
-            yield pid
-            try:
-                for thread in os.listdir(f"{self._proc}/{pid}/task"):
-                    with open(f"{self._proc}/{pid}/task/{thread}/children", encoding="ascii") as file:
-                        pending += map(int, file.read().split())
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+            pid, root = pending.pop()
+            yield pid, root
+            children = self._children(pid) if below is None else below.get(pid, [])
+            pending += [(child, child if child in roots else root) for child in children]
 
-    def _pids_by_parent(self) -> Iterator[int]:
-        """Return the tree from a look at every process; for kernels that do not list children."""
+    def _children(self, pid: int) -> list[int]:
+        found: list[int] = []
+        try:
+            for thread in os.listdir(f"{self._proc}/{pid}/task"):
+                with open(f"{self._proc}/{pid}/task/{thread}/children", encoding="ascii") as file:
+                    found += map(int, file.read().split())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+        return found
+
+    def _by_parent(self) -> dict[int, list[int]]:
+        """Return the children of each process from a look at every process; for kernels that do not list children."""
         below: dict[int, list[int]] = {}
         for name in os.listdir(self._proc):
             if name.isdigit():
@@ -102,17 +137,25 @@ class ProcessTree:
                 except (FileNotFoundError, ProcessLookupError):
                     continue
                 below.setdefault(parent, []).append(int(name))
-        pending = [self.pid]
-        while pending:
-            pid = pending.pop()
-            yield pid
-            pending += below.get(pid, [])
+        return below
 
-    def _measure_psutil(self) -> TreeUse:
+    def _measure_psutil(self, roots: Collection[int]) -> TreeUse:
+        parts: dict[int, TreeUse] = {}
+        for root in roots:
+            part = self._psutil_tree(root)
+            if part.pids:
+                parts[root] = part
+        whole = self._psutil_tree(self.pid)
+        return TreeUse(whole.cpu_ns, whole.memory, whole.io_bytes, whole.pids, MappingProxyType(parts))
+
+    def _psutil_tree(self, root: int) -> TreeUse:
         import psutil
 
         cpu_s, memory, pids = 0.0, 0, []
-        own = psutil.Process(self.pid)
+        try:
+            own = psutil.Process(root)
+        except psutil.Error:
+            return TreeUse(None, None, None, ())
         for process in (own, *own.children(recursive=True)):
             try:
                 times = process.cpu_times()
