@@ -113,6 +113,19 @@ void free_pages(void* block, std::size_t bytes, std::size_t alignment) noexcept 
   ::operator delete(block, alignment_of(size));
 }
 
+std::size_t discard_pages(void* block, std::size_t from, std::size_t to) noexcept {
+  const std::size_t end = to / kHugePage * kHugePage;
+#if defined(__linux__)
+  // A block of more than a huge page starts at one, so these are whole. The first stays: a shelf writes its link there.
+  const std::size_t begin = from < kHugePage ? kHugePage : from;
+  if (end <= begin || madvise(static_cast<char*>(block) + begin, end - begin, MADV_DONTNEED) != 0) return from;
+  return end;
+#else
+  static_cast<void>(block), static_cast<void>(end);
+  return from;
+#endif
+}
+
 std::size_t kept_pages() noexcept { return shelves().kept(); }
 
 std::size_t keep_pages(std::size_t most) noexcept { return shelves().keep(most); }

@@ -50,6 +50,21 @@ TEST_CASE("growing to a smaller size changes nothing") {
   CHECK(table[9] == 9);
 }
 
+TEST_CASE("elements that the grower writes himself keep what was there, and what comes later starts as usual") {
+    ChunkedTable<std::uint32_t, 2> table;
+    table.grow(3);
+    table[2] = 7;
+    table.grow_unwritten(50);
+    for (std::size_t k = 3; k < 50; ++k) table[k] = static_cast<std::uint32_t>(k);
+    table.grow(60);
+    CHECK(table[2] == 7);
+    CHECK(table[49] == 49);
+    CHECK(table[50] == 0);
+    CHECK(table[59] == 0);
+    CHECK_THROWS_AS(table.grow_unwritten((std::size_t{1} << 32) + 1), std::length_error);
+    CHECK(table.size() == 60);
+}
+
 TEST_CASE("runs cover exactly what was asked for, in order") {
   ChunkedTable<std::size_t, 2> table;
   table.grow(200);

@@ -72,25 +72,16 @@ class ChunkedTable {
   /// any number of readers. Throws std::length_error above kMaxSize and std::bad_alloc, both with nothing changed.
   void grow(std::size_t size) {
     static_assert(std::is_nothrow_default_constructible_v<T>, "a half-built chunk could not be taken back");
-    const std::size_t old = size_.load(std::memory_order_relaxed);  // only growers write it, one at a time
-    if (size <= old) return;
-    if (size > kMaxSize) {
-      throw std::length_error("a table of " + std::to_string(size) + " elements was asked for; it holds at most " +
-                              std::to_string(kMaxSize));
-    }
-    const std::size_t last = chunk_of(size - 1);
-    for (std::size_t c = 0; c <= last; ++c) {
-      if (chunks_[c].load(std::memory_order_relaxed) != nullptr) continue;  // written by growers, one at a time
-      // relaxed, the store as well as the reader's load in operator[]: a reader has its index from something that
-      // happens after grow() (see Order above), and that orders this store too.
-      chunks_[c].store(static_cast<T*>(detail::allocate_pages(chunk_size(c) * sizeof(T), kAlignment)),
-                       std::memory_order_relaxed);
-    }
-    runs(*this, old, size - old, [](T* begin, std::size_t count) {
+    extend(size, [](T* begin, std::size_t count) {
       for (std::size_t k = 0; k < count; ++k) ::new (static_cast<void*>(begin + k)) T();
     });
-    // release. Pairs with the acquire in size(): publishes the chunks and the constructed elements.
-    size_.store(size, std::memory_order_release);
+  }
+
+  /// The same, but the values of new elements are undefined: the grower writes each before it tells of it. Spares a
+  /// large table its second pass.
+  void grow_unwritten(std::size_t size) {
+    static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+    extend(size, [](T*, std::size_t) {});
   }
 
   /// Precondition: i < size(), known in the way that Order says.
@@ -121,6 +112,27 @@ class ChunkedTable {
   // floor(log2(x)) for x > 0; the 1 spares std::countl_zero its test for 0.
   static constexpr std::size_t top_bit(std::size_t x) noexcept {
     return static_cast<std::size_t>(63 ^ std::countl_zero(static_cast<std::uint64_t>(x) | 1));
+  }
+
+  template <class F>
+  void extend(std::size_t size, F&& make) {
+    const std::size_t old = size_.load(std::memory_order_relaxed);  // only growers write it, one at a time
+    if (size <= old) return;
+    if (size > kMaxSize) {
+      throw std::length_error("a table of " + std::to_string(size) + " elements was asked for; it holds at most " +
+                              std::to_string(kMaxSize));
+    }
+    const std::size_t last = chunk_of(size - 1);
+    for (std::size_t c = 0; c <= last; ++c) {
+      if (chunks_[c].load(std::memory_order_relaxed) != nullptr) continue;  // written by growers, one at a time
+      // relaxed, the store as well as the reader's load in operator[]: a reader has its index from something that
+      // happens after the growth (see Order above), and that orders this store too.
+      chunks_[c].store(static_cast<T*>(detail::allocate_pages(chunk_size(c) * sizeof(T), kAlignment)),
+                       std::memory_order_relaxed);
+    }
+    runs(*this, old, size - old, make);
+    // release. Pairs with the acquire in size(): publishes the chunks and the constructed elements.
+    size_.store(size, std::memory_order_release);
   }
 
   template <class Self>

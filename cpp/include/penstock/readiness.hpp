@@ -19,7 +19,7 @@
 // before: ids are known (they start at size()), check() says beforehand whether the batch is good, or pass `prepare`.
 //
 // Memory: 16 bytes a node, 4 an edge inside a batch, 8 an edge from an earlier task; while a batch is added, up to
-// 12 a node and 4 an edge more. Freed by the destructor.
+// 12 a node and 4 an edge more, the latter given back as they are copied. Freed by the destructor.
 //
 // Invariants, checked by test_readiness.cpp and, with threads and ThreadSanitizer, by test_readiness_threads.cpp:
 //   R1  a node is freed exactly once, after all of its predecessors completed
@@ -44,6 +44,7 @@
 #include "penstock/batch_graph.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/chunked_table.hpp"
+#include "penstock/detail/page_array.hpp"
 #include "penstock/types.hpp"
 
 namespace penstock {
@@ -272,7 +273,7 @@ class BasicReadiness {
     // Sorts the local edges into rows by predecessor, and throws CycleError when they have a cycle.
     void sort_rows() {
       if (found.local_edges == 0 || !rows.empty()) return;
-      rows.resize(found.local_edges);
+      rows = detail::PageArray<TaskId>(found.local_edges);
       batch_graph::successor_rows(n, indptr, indices, row_end, first_id, rows);
       if (!found.in_order) batch_graph::refuse_cycle(n, indptr, indices, row_end, first_id, rows);
     }
@@ -281,7 +282,7 @@ class BasicReadiness {
     std::size_t n;
     std::span<const std::int64_t> indptr, indices;
     std::vector<std::uint32_t> row_end;
-    std::vector<TaskId> rows;
+    detail::PageArray<TaskId> rows;
     batch_graph::Summary found;
   };
 
@@ -325,7 +326,7 @@ class BasicReadiness {
     }
     if (batch.found.earlier_edges > 0) held_.reserve(std::min(n, batch.found.earlier_edges));
     nodes_.grow(size() + n);
-    edges_.grow(row_edges_.load(std::memory_order_relaxed) + batch.rows.size());  // relaxed: the grower's own
+    edges_.grow_unwritten(row_edges_.load(std::memory_order_relaxed) + batch.rows.size());  // relaxed: the grower's own
     reserve_links(batch.found.earlier_edges);
   }
 
@@ -337,12 +338,17 @@ class BasicReadiness {
   }
 
   // Plain and relaxed stores: the nodes are published afterwards, see grow().
-  void write_nodes(std::size_t first, std::size_t n, const Batch& batch) {
+  void write_nodes(std::size_t first, std::size_t n, Batch& batch) {
     const std::size_t base = row_edges_.load(std::memory_order_relaxed);
     std::size_t copied = 0;
     edges_.for_runs(base, batch.rows.size(), [&](TaskId* run, std::size_t count) {
-      std::copy_n(batch.rows.data() + copied, count, run);
-      copied += count;
+      constexpr std::size_t kPiece = detail::kHugePage / sizeof(TaskId);
+      for (std::size_t at = 0; at < count; at += kPiece) {  // the table's copy grows as the batch's goes
+        const std::size_t piece = std::min(kPiece, count - at);
+        std::copy_n(batch.rows.data() + copied, piece, run + at);
+        copied += piece;
+        batch.rows.discard_before(copied);
+      }
     });
     row_edges_.store(base + batch.rows.size(), std::memory_order_relaxed);
     if (batch.indptr.empty()) return;  // new nodes are all zeros already

@@ -24,6 +24,10 @@ inline constexpr std::size_t kLarge = std::size_t{64} << 10;
 /// Takes back what allocate_pages() gave for the same numbers.
 void free_pages(void* block, std::size_t bytes, std::size_t alignment) noexcept;
 
+/// Gives the memory of the bytes [from, to) of a block back to the system, in whole huge pages; what stood there is lost
+/// and must be written before it is read. Returns the end of what has been given back, `from` when that is nothing.
+std::size_t discard_pages(void* block, std::size_t from, std::size_t to) noexcept;
+
 /// Bytes of the blocks that are kept for the next use.
 [[nodiscard]] std::size_t kept_pages() noexcept;
 
