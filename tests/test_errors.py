@@ -28,6 +28,8 @@ ONE_OF_EACH = [
     errors.DuplicateNameError("c"),
     PipelineFileError("it has an unknown key 'x'", "p.yaml", 3, 7),
     ExtraMissingError("gpu", "the NVML probe"),
+    errors.BreakerOpen("call", "api", 3, "ConnectionError: down"),
+    errors.ResultRefused("ask", [1]),
     ResultError("this run has no task 'x'."),
     TaskFailed("train", "ValueError: bad", Cause.OOM, 3),
     Cancelled("task 'x' was cancelled."),

@@ -589,7 +589,7 @@ def test_leaving_the_block_of_a_paused_run_ends_the_pause() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"on_failure": "sop"}, "on_failure='sop': allowed is 'continue' or 'stop'"),
+        ({"on_failure": "sop"}, "on_failure='sop': allowed is 'continue', 'stop' or 'finish_running'"),
         ({"grace_s": "5"}, "grace_s='5': allowed is a number of seconds from 0 up"),
         ({"grace_s": float("nan")}, "grace_s=nan: allowed is a number of seconds from 0 up"),
         ({"limits": 0.8}, "limits=0.8: allowed is a mapping such as"),

@@ -44,11 +44,16 @@ class Oracle:
         for number, task in enumerate(batch, first):
             for before in task.needs:
                 self.tasks[before].dependants.append(number)
-        # What an earlier task's end means for the batch is worked out task by task, with all that follows from it.
-        for number, task in enumerate(batch, first):
+        # What an earlier task's end means for the batch comes before what follows from that inside the batch.
+        ended: list[Task] = []
+        for task in batch:
             for before in task.needs:
-                if before < first and self.tasks[before].state in LOST:
-                    self.lose(number, self.tasks[before].cause)
+                if before < first and self.tasks[before].state in LOST and task.state == State.WAITING:
+                    self.end_for(task, self.tasks[before].cause)
+                    ended.append(task)
+        for task in ended:
+            for after in task.dependants:
+                self.lose(after, task.cause)
         for task in batch:
             if task.state == State.WAITING and all(self.tasks[b].state == State.SUCCEEDED for b in task.needs):
                 task.state = State.READY
@@ -57,11 +62,14 @@ class Oracle:
         task = self.tasks[number]
         if task.state != State.WAITING:
             return
+        self.end_for(task, cause)
+        for after in task.dependants:
+            self.lose(after, task.cause)
+
+    def end_for(self, task: Task, cause: Cause) -> None:
         skipped = cause == Cause.SKIPPED
         task.state = State.CANCELLED if skipped else State.UPSTREAM_FAILED
         task.cause = Cause.SKIPPED if skipped else Cause.UPSTREAM
-        for after in task.dependants:
-            self.lose(after, task.cause)
 
     def wake(self, now: int) -> None:
         for task in self.tasks:

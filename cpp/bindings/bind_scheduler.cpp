@@ -7,12 +7,13 @@ namespace {
 
 py::tuple submit(Door& door, std::size_t count, const py::object& shape, const py::object& priority,
                  const py::object& indptr, const py::object& indices, const py::object& expected,
-                 const py::object& deadline, const py::object& timeout, const py::object& tolerant, Now now) {
+                 const py::object& deadline, const py::object& timeout, const py::object& tolerant,
+                 const py::object& forgiven, Now now) {
   const Column<std::uint32_t> shapes(shape, "shape");
   const Column<double> priorities(priority, "priority");
   const Column<std::int64_t> starts(indptr, "indptr"), predecessors(indices, "indices"), expecteds(expected, "expected"),
       deadlines(deadline, "deadline"), timeouts(timeout, "timeout");
-  const Column<std::uint8_t> tolerants(tolerant, "tolerant");
+  const Column<std::uint8_t> tolerants(tolerant, "tolerant"), forgivens(forgiven, "forgiven");
   Submission batch;
   batch.count = count;
   batch.shape = {reinterpret_cast<const ShapeId*>(shapes.values().data()), shapes.values().size()};
@@ -23,6 +24,7 @@ py::tuple submit(Door& door, std::size_t count, const py::object& shape, const p
   batch.deadline = deadlines.values();
   batch.timeout = timeouts.values();
   batch.tolerant = tolerants.values();
+  batch.forgiven = forgivens.values();
   std::vector<TaskId> settled;
   TaskId first{};
   if (count == 1) {
@@ -59,7 +61,8 @@ void bind_verbs(DoorClass& c) {
    }, py::arg("demand"), py::arg("lane") = 0, py::arg("family") = 0);
   c.def("submit", &submit, py::arg("count"), py::kw_only(), py::arg("shape") = py::none(), py::arg("priority") = py::none(),
         py::arg("indptr") = py::none(), py::arg("indices") = py::none(), py::arg("expected") = py::none(),
-        py::arg("deadline") = py::none(), py::arg("timeout") = py::none(), py::arg("tolerant") = py::none(), now);
+        py::arg("deadline") = py::none(), py::arg("timeout") = py::none(), py::arg("tolerant") = py::none(),
+        py::arg("forgiven") = py::none(), now);
   c.def("take", &take, py::arg("lane"), py::arg("worker"), py::arg("most") = 1, now);
   c.def("finish", [](Door& d, std::uint32_t task, Attempt attempt, std::optional<std::uint32_t> lease, Instant started, Instant finished, Now at) {
      const Report report = report_of(task, attempt, lease, started, finished);

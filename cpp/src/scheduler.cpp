@@ -6,6 +6,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "scheduler_state.hpp"
 
@@ -112,6 +113,7 @@ TaskId Scheduler::submit(const Submission& batch, Instant now, std::vector<TaskI
   require_length(batch.deadline, n, "deadline");
   require_length(batch.timeout, n, "timeout");
   require_length(batch.tolerant, n, "tolerant");
+  require_length(batch.forgiven, n, "forgiven");
   for (const double priority : batch.priority) {
     if (!std::isfinite(priority)) throw std::invalid_argument("a priority is not a finite number; give an int or a float");
   }
@@ -133,20 +135,28 @@ TaskId Scheduler::submit(const Submission& batch, Instant now, std::vector<TaskI
 
   // A predecessor that ended without a result counts as met for readiness; its dependant ends instead. Failures
   // happen under this mutex, so none slips in between. Tolerant tasks count what they have lost first: the end of
-  // another task of the batch may be the last thing that they wait for.
+  // another task of the batch may be the last thing that they wait for. And all others end before what depends on them
+  // hears of it: the end of one that is forgiven must not start another that has lost something too.
+  std::vector<std::pair<TaskId, Cause>> ended;
   for (const bool tolerant : {true, false}) {
     if (batch.indptr.empty() || (tolerant && batch.tolerant.empty())) continue;
     for (std::size_t k = 0; k < n; ++k) {
       if ((at_or(batch.tolerant, k, std::uint8_t{0}) != 0) != tolerant) continue;
       for (auto e = static_cast<std::size_t>(batch.indptr[k]); e < static_cast<std::size_t>(batch.indptr[k + 1]); ++e) {
         if (batch.indices[e] < 0) continue;
-        const std::uint64_t before = record(TaskId{static_cast<std::uint32_t>(batch.indices[e])}).word.load(std::memory_order_seq_cst);
-        if (ended_without_result(word::state(before))) {
-          lost_predecessor(TaskId{static_cast<std::uint32_t>(first + k)}, word::cause(before), now, settled);
+        const TaskId before{static_cast<std::uint32_t>(batch.indices[e])};
+        if (!is_missed(before)) continue;
+        const TaskId task{static_cast<std::uint32_t>(first + k)};
+        const Cause upstream = cause(before);
+        if (tolerant) {
+          lost_predecessor(task, upstream, now, settled);
+        } else if (end_for_upstream(task, upstream, now, settled)) {
+          ended.emplace_back(task, upstream);
         }
       }
     }
   }
+  for (const auto& [task, upstream] : ended) cascade(task, upstream, now, settled);
   admit(ready_, now, settled);
   return first_id;
 }
@@ -158,7 +168,7 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
   tickets_.reserve(static_cast<std::uint32_t>(first + n));
   const ShapeId free_shape = batch.shape.empty() ? shape_locked(Demand{}, Lane::threads, false, false, 0) : ShapeId{};
   const bool plain = batch.shape.size() <= 1 && batch.expected.empty() && batch.deadline.empty() &&
-                     batch.timeout.empty() && batch.tolerant.empty();
+                     batch.timeout.empty() && batch.tolerant.empty() && batch.forgiven.empty();
   plain ? enrol_plain(first, batch, at_or(batch.shape, 0, free_shape), now) : enrol_each(first, batch, free_shape, now);
   if (uses_levels(policy_.load(std::memory_order_seq_cst)->policy)) level(first, batch);
 
@@ -191,6 +201,7 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
     const Instant deadline = at_or(batch.deadline, k, kNever);
     const Instant timeout = at_or(batch.timeout, k, Instant{0});
     const bool tolerant = at_or(batch.tolerant, k, std::uint8_t{0}) != 0;
+    const bool forgiven = at_or(batch.forgiven, k, std::uint8_t{0}) != 0;
     const ShapeId given = at_or(batch.shape, k, free_shape);
     if (given != last_given || (deadline != kNever) != last_deadline || (timeout > 0) != last_timeout) {
       last_given = given;
@@ -200,7 +211,7 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
       last_used = (last_deadline || last_timeout) ? shape_locked(s.demand, s.lane, last_deadline, last_timeout, s.family) : given;
     }
     r.origin = Record::origin_of(last_used, now - epoch_);
-    if (expected > 0 || deadline != kNever || timeout > 0 || tolerant) {
+    if (expected > 0 || deadline != kNever || timeout > 0 || tolerant || forgiven) {
       const std::size_t e = extra_count_++;
       extras_.grow(extra_count_);
       r.extra = static_cast<std::uint32_t>(e);
@@ -209,6 +220,7 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
       x.deadline = deadline;
       x.timeout = timeout;
       x.tolerant = tolerant;
+      x.forgiven = forgiven;
       if (tolerant && !batch.indptr.empty()) {
         x.predecessors = static_cast<std::uint32_t>(batch.indptr[k + 1] - batch.indptr[k]);
       }
@@ -519,13 +531,26 @@ void Scheduler::lost_predecessor(TaskId task, Cause upstream, Instant now, std::
   }
 }
 
-/// `task` has ended without a result: so does, transitively, what needs it.
+/// Whether a task has ended in a way that those who need it do not survive. One that is forgiven is missed only when it
+/// was cancelled or skipped, which is somebody's wish.
+bool Scheduler::is_missed(TaskId ended) const {
+  const Record& r = record(ended);
+  const State how = word::state(r.word.load(std::memory_order_seq_cst));
+  return ended_without_result(how) && (how == State::cancelled || !extras_[r.extra].forgiven);
+}
+
+/// `task` has ended without a result: so does, transitively, what needs it and does not forgive it.
 void Scheduler::cascade(TaskId task, Cause upstream, Instant now, std::vector<TaskId>& settled) {
   std::vector<TaskId> stack{task}, freed;
   while (!stack.empty()) {
     const TaskId ended = stack.back();
     stack.pop_back();
+    const bool missed = is_missed(ended);
     readiness_.close(ended, [&](TaskId successor) {
+      if (!missed) {
+        if (readiness_.satisfy(successor)) make_ready(successor, now);
+        return;
+      }
       Extra& x = extras_[record(successor).extra];
       if (x.tolerant) {
         ++x.without_result;
@@ -593,7 +618,7 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
       State::waiting);
   for (const TaskId child : children) {
     const std::uint64_t before = record(child).word.load(std::memory_order_seq_cst);
-    if (ended_without_result(word::state(before))) {
+    if (is_missed(child)) {
       lost_predecessor(report.task, word::cause(before), now, settled);
     } else if (!readiness_.add_edge(child, report.task)) {
       readiness_.satisfy(report.task);  // it has just succeeded
@@ -606,12 +631,13 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
 void Scheduler::cancel(std::span<const TaskId> tasks, Cause cause, Instant now, std::vector<Start>& running,
                        std::vector<TaskId>& settled) {
   for (const TaskId task : tasks) checked(task);
+  const State to = cause == Cause::timeout ? State::failed : State::cancelled;
   const std::scoped_lock lock(mutex_);
   for (const TaskId task : tasks) {
     Record& r = record(task);
     std::uint64_t before = r.word.load(std::memory_order_seq_cst);
     bool won = false;
-    while (!is_final(word::state(before)) && !(won = move(r, before, State::cancelled, cause))) {
+    while (!is_final(word::state(before)) && !(won = move(r, before, to, cause))) {
       before = r.word.load(std::memory_order_seq_cst);  // a finish on another thread moved it; it moves forward only
     }
     if (!won) continue;
@@ -620,7 +646,7 @@ void Scheduler::cancel(std::span<const TaskId> tasks, Cause cause, Instant now, 
     } else {
       shapes_[r.shape()].load(std::memory_order_acquire)->heap.cancel(task);  // only a hint: `take` checks the word
     }
-    settle(task, word::attempt(before), State::cancelled, cause, now, settled);
+    settle(task, word::attempt(before), to, cause, now, settled);
     cascade(task, cause == Cause::skipped ? Cause::skipped : Cause::upstream, now, settled);
   }
 }

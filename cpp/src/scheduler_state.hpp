@@ -46,6 +46,7 @@ struct Scheduler::Extra {
   std::uint32_t predecessors = 0;  // of a tolerant task
   std::uint32_t without_result = 0;  // predecessors that ended without one; mutex_
   bool tolerant = false;
+  bool forgiven = false;
   Cause lost_to = Cause::upstream;  // why the last of them ended; mutex_
 };
 

@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -28,6 +29,7 @@ class Oracle {
     double priority = 0;
     Instant deadline = kNever, timeout = 0;
     bool tolerant = false;
+    bool forgiven = false;
 
     std::vector<std::size_t> dependants;  // edges from when this task had not ended
     State state = State::waiting;
@@ -73,13 +75,17 @@ class Oracle {
         if (!is_final(tasks[before].state)) tasks[before].dependants.push_back(k);
       }
     }
-    for (const bool tolerant : {true, false}) {  // who is tolerant takes note before anything ends
-      for (std::size_t k = first; k < tasks.size(); ++k) {
-        for (const std::size_t before : tasks[k].predecessors) {
-          if (tasks[k].tolerant == tolerant && before < first) lose(k, before);
-        }
+    std::vector<std::size_t> ended;  // those that lost an earlier task, before anything hears of their end
+    for (std::size_t k = first; k < tasks.size(); ++k) {
+      for (const std::size_t before : tasks[k].predecessors) {
+        if (before >= first || !missed(tasks[before]) || is_final(tasks[k].state)) continue;
+        note_loss(k, before);
+        if (tasks[k].tolerant) continue;
+        close_for_upstream(k);
+        ended.push_back(k);
       }
     }
+    for (const std::size_t k : ended) tell_dependants(k);
     for (std::size_t k = first; k < tasks.size(); ++k) judge(k);
   }
 
@@ -181,6 +187,7 @@ class Oracle {
     if (!current(task, report.attempt)) return late(report, Cause::none), false;
     tasks[task].state = State::waiting;
     tasks[task].tolerant = false;  // it needs all that it defers to
+    tasks[task].predecessors.clear();  // those are behind it
     note(EventKind::deferred, task, report.attempt, static_cast<std::int64_t>(children.size()), Cause::none, State::waiting);
     for (const std::size_t child : children) {
       tasks[task].predecessors.push_back(child);
@@ -197,7 +204,7 @@ class Oracle {
     for (const std::size_t task : which) {
       if (is_final(tasks[task].state)) continue;
       if (tasks[task].state == State::running) running.emplace_back(task, tasks[task].attempt);
-      end(task, State::cancelled, cause);
+      end(task, cause == Cause::timeout ? State::failed : State::cancelled, cause);
     }
     return running;
   }
@@ -315,28 +322,42 @@ class Oracle {
     }
   }
 
-  static bool without_result(State state) { return is_final(state) && state != State::succeeded; }
+  /// Whether who needs this task ends with it.
+  static bool missed(const Task& ended) {
+    if (!is_final(ended.state) || ended.state == State::succeeded) return false;
+    return ended.state == State::cancelled || !ended.forgiven;
+  }
 
-  /// A waiting task hears that a predecessor has ended; nothing happens when that one gave a result.
+  /// A waiting task hears that a predecessor has ended; nothing happens when that one gave a result or is forgiven.
   void lose(std::size_t task, std::size_t predecessor) {
-    if (!without_result(tasks[predecessor].state)) return;
-    tasks[task].lost_to = tasks[predecessor].cause == Cause::skipped ? Cause::skipped : Cause::upstream;
+    if (!missed(tasks[predecessor])) return;
+    note_loss(task, predecessor);
     if (!tasks[task].tolerant && tasks[task].state == State::waiting) end_for_upstream(task);
   }
   /// A waiting task with nothing left to wait for starts, or ends when no predecessor gave a result.
   void judge(std::size_t task) {
     const Task& t = tasks[task];
     if (t.state != State::waiting || unmet(task) > 0) return;
-    const bool some = t.predecessors.empty() || std::any_of(t.predecessors.begin(), t.predecessors.end(), [&](std::size_t p) {
-                        return tasks[p].state == State::succeeded;
-                      });
-    some ? make_ready(task) : end_for_upstream(task);
+    const auto lost = std::count_if(t.predecessors.begin(), t.predecessors.end(), [&](std::size_t p) { return missed(tasks[p]); });
+    if (lost == 0 || (t.tolerant && lost < std::ssize(t.predecessors))) return make_ready(task);
+    if (t.tolerant) end_for_upstream(task);  // else it hears of the one that it has lost right after this
+  }
+  void note_loss(std::size_t task, std::size_t predecessor) {
+    tasks[task].lost_to = tasks[predecessor].cause == Cause::skipped ? Cause::skipped : Cause::upstream;
   }
   void end_for_upstream(std::size_t task) {
+    close_for_upstream(task);
+    tell_dependants(task);
+  }
+  void close_for_upstream(std::size_t task) {
     const bool skipped = tasks[task].lost_to == Cause::skipped;
-    end(task, skipped ? State::cancelled : State::upstream_failed, tasks[task].lost_to);
+    close(task, skipped ? State::cancelled : State::upstream_failed, tasks[task].lost_to);
   }
   void end(std::size_t task, State state, Cause cause) {
+    close(task, state, cause);
+    tell_dependants(task);
+  }
+  void close(std::size_t task, State state, Cause cause) {
     tasks[task].state = state;
     tasks[task].cause = cause;
     const EventKind kind = state == State::failed      ? EventKind::failed
@@ -344,6 +365,8 @@ class Oracle {
                                                        : EventKind::upstream_failed;
     note(kind, task, tasks[task].attempt, 0, cause, state);
     settled.insert(task);
+  }
+  void tell_dependants(std::size_t task) {
     for (const std::size_t after : std::vector<std::size_t>(tasks[task].dependants)) {
       lose(after, task);
       judge(after);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -187,7 +188,7 @@ class SchedulerSequence {
     std::vector<ShapeId> shapes;
     std::vector<double> priorities;
     std::vector<Instant> deadlines, timeouts;
-    std::vector<std::uint8_t> tolerant;
+    std::vector<std::uint8_t> tolerant, forgiven;
     const bool special = choices_.one_in(3);
     for (std::size_t k = 0; k < n; ++k) {
       Oracle::Task& task = batch[k];
@@ -205,6 +206,7 @@ class SchedulerSequence {
       task.priority = a_priority();
       if (special) {
         task.tolerant = choices_.one_in(2);
+        task.forgiven = choices_.one_in(3);
         if (choices_.one_in(2)) task.timeout = 1 + choices_.below(4);
         if (choices_.one_in(4)) task.deadline = now_ + choices_.below(9);
       }
@@ -213,6 +215,7 @@ class SchedulerSequence {
       timeouts.push_back(task.timeout);
       deadlines.push_back(task.deadline);
       tolerant.push_back(task.tolerant ? 1 : 0);
+      forgiven.push_back(task.forgiven ? 1 : 0);
     }
     Submission given;
     given.count = n;
@@ -223,11 +226,12 @@ class SchedulerSequence {
     given.timeout = timeouts;
     given.deadline = deadlines;
     given.tolerant = tolerant;
+    given.forgiven = forgiven;
     begin();
     if (choices_.one_in(12) && !indices.empty()) return submit_wrong(given, indices);
     std::string rows;
     for (const Oracle::Task& task : batch) {
-      rows.append("\n    needs ").append(listed(task.predecessors)).append(task.tolerant ? ", tolerant" : "");
+      rows.append("\n    needs ").append(listed(task.predecessors)).append(task.tolerant ? ", tolerant" : "").append(task.forgiven ? ", forgiven" : "");
       rows.append(", cpu ").append(std::to_string(task.demand[kCpu])).append(", memory ").append(std::to_string(task.demand[kMemory]));
       rows.append(", lane ").append(std::to_string(static_cast<int>(task.lane)));
       rows.append(", priority ").append(std::to_string(static_cast<int>(task.priority)));
@@ -358,7 +362,7 @@ class SchedulerSequence {
     if (oracle_.tasks.empty()) return;
     std::vector<std::size_t> which;
     for (std::uint32_t n = 1 + choices_.below(2); n > 0; --n) which.push_back(a_task());
-    const Cause cause = choices_.one_in(3) ? Cause::skipped : Cause::cancelled;
+    const Cause cause = std::array{Cause::cancelled, Cause::skipped, Cause::timeout}[choices_.below(3)];
     say("cancel", listed(which), std::string(name(cause)));
     begin();
     const auto expected = oracle_.cancel(which, cause);

@@ -205,6 +205,88 @@ TEST_CASE("a tolerant task ends when its predecessors had ended before it was su
   CHECK(m.scheduler.unfinished() == 0);
 }
 
+TEST_CASE("what depends on a forgiven task runs though that failed, or never ran, but not when it was cancelled") {
+  Machine m(4000);
+  const std::uint8_t forgiven[] = {0, 1, 0, 0};
+  m.extra.forgiven = forgiven;
+  m.submit({{}, {~0}, {~1}, {~1, ~0}}, cores(1000));
+  m.fail(m.take()[0]);
+  CHECK(m.scheduler.state(id(1)) == State::upstream_failed);
+  CHECK(m.scheduler.state(id(2)) == State::ready);
+  CHECK(m.scheduler.state(id(3)) == State::upstream_failed);  // it also needs the one that is not forgiven
+  const std::uint8_t all = 1;
+  m.extra.forgiven = {&all, 1};
+  m.submit({{1}, {~0}}, cores(1000));  // after the end as well
+  CHECK(m.scheduler.state(id(4)) == State::ready);
+  m.cancel(id(4));
+  CHECK(m.scheduler.state(id(5)) == State::upstream_failed);
+  m.finish(m.take()[0]);
+  CHECK(m.scheduler.unfinished() == 0);
+  m.scheduler.check();
+}
+
+TEST_CASE("a forgiven task that ends with its submission does not start one that has lost something else") {
+  Machine m(4000);
+  m.submit(cores(1000));
+  m.fail(m.take()[0]);
+  const std::uint8_t forgiven[] = {1, 0};
+  m.extra.forgiven = forgiven;
+  m.submit({{0}, {~0, 0}}, cores(1000));
+  CHECK(m.scheduler.state(id(1)) == State::upstream_failed);
+  CHECK(m.scheduler.state(id(2)) == State::upstream_failed);
+  CHECK(m.take().empty());
+}
+
+TEST_CASE("a tolerant task is content with a predecessor that is forgiven") {
+  Machine m(4000);
+  const std::uint8_t forgiven[] = {1, 0}, tolerant = 1;
+  m.extra.forgiven = forgiven;
+  m.submit({{}, {}}, cores(1000));
+  m.extra.tolerant = {&tolerant, 1};
+  m.submit({{0, 1}}, cores(1000));
+  m.fail(m.take()[0]);
+  CHECK(m.scheduler.state(id(2)) == State::waiting);
+  m.fail(m.take()[0]);
+  CHECK(m.scheduler.state(id(2)) == State::ready);
+}
+
+TEST_CASE("a task that defers goes on though a forgiven child has failed") {
+  Machine m(4000);
+  m.submit(cores(1000));
+  const Start parent = m.take()[0];
+  const std::uint8_t forgiven[] = {1, 1};
+  m.extra.forgiven = forgiven;
+  const TaskId children = m.submit({{}, {}}, cores(1000));
+  m.fail(m.take()[0]);
+  const std::vector<TaskId> waits_for{children, id(index(children) + 1)};
+  CHECK(m.scheduler.defer({parent.task, parent.attempt, parent.lease, 0, 0}, waits_for, 0, m.settled));
+  CHECK(m.scheduler.state(parent.task) == State::waiting);
+  m.fail(m.take()[0]);
+  CHECK(m.scheduler.state(parent.task) == State::ready);
+}
+
+TEST_CASE("a task whose time is over has failed, whether it waits, is ready, backs off or runs") {
+  Machine m(2000);
+  m.submit({{}, {}, {}, {~0}}, cores(1000));
+  const Start running = m.take()[0], failing = m.take()[0];
+  m.fail(failing, 5 * kSecond);
+  CHECK(m.scheduler.next_wakeup() == 5 * kSecond);
+  CHECK(m.cancel(id(0), Cause::timeout).size() == 1);
+  CHECK(m.cancel(id(1), Cause::timeout).empty());
+  CHECK(m.cancel(id(2), Cause::timeout).empty());
+  for (const std::size_t task : {0, 1, 2}) {
+    CHECK(m.scheduler.state(id(task)) == State::failed);
+    CHECK(m.scheduler.cause(id(task)) == Cause::timeout);
+  }
+  CHECK(m.scheduler.state(id(3)) == State::upstream_failed);
+  CHECK(m.events(EventKind::failed) == 3);
+  CHECK(m.scheduler.unfinished() == 0);
+  CHECK(!m.fail(running));  // late
+  m.now = 6 * kSecond;
+  CHECK(m.take().empty());
+  m.scheduler.check();
+}
+
 TEST_CASE("a task that defers gives its resources back and starts again after its children") {
   Machine m(1000);
   m.submit(cores(1000));

@@ -16,7 +16,8 @@ const std::set<std::pair<State, State>> kSteps = {
     {State::ready, State::running},      {State::ready, State::cancelled},   {State::running, State::succeeded},
     {State::running, State::failed},     {State::running, State::backoff},   {State::running, State::ready},
     {State::running, State::waiting},    {State::running, State::cancelled}, {State::backoff, State::ready},
-    {State::backoff, State::cancelled},
+    {State::backoff, State::cancelled},  {State::waiting, State::failed},    {State::ready, State::failed},
+    {State::backoff, State::failed},
 };
 
 }  // namespace
@@ -54,6 +55,7 @@ TEST_CASE("every state can be reached from waiting, and a final one from every o
   for (const State s : {State::waiting, State::ready, State::running, State::backoff}) {
     CHECK(reachable(s).contains(State::succeeded));
     CHECK(allowed(s, State::cancelled));
+    CHECK(allowed(s, State::failed));  // its time may be over in any of them
   }
 }
 

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 from penstock import errors
 from penstock._version import __version__
 from penstock.context import current, skip
+from penstock.fallback import value
 from penstock.task import Call, Task, command, task
 
 if TYPE_CHECKING:
+    from penstock.breaker import Breaker
     from penstock.pipeline import Pipeline
     from penstock.policies import Policy
     from penstock.retry import Retry
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from penstock.states import Cause, State
 
 __all__ = [
+    "Breaker",
     "Call",
     "Cause",
     "Pipeline",
@@ -48,9 +51,11 @@ __all__ = [
     "errors",
     "skip",
     "task",
+    "value",
 ]
 
 _HOMES = {
+    "Breaker": "penstock.breaker",
     "Cause": "penstock.states",
     "Pipeline": "penstock.pipeline",
     "Policy": "penstock.policies",

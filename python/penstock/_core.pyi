@@ -85,6 +85,7 @@ class Scheduler:
         deadline: _Column | int | None = None,
         timeout: _Column | int | None = None,
         tolerant: _Column | int | None = None,
+        forgiven: _Column | int | None = None,
         now: int | None = None,
     ) -> tuple[int, list[int]]:
         """Add tasks; returns the first id, and those that ended at once because a predecessor had failed.
@@ -121,7 +122,7 @@ class Scheduler:
     def cancel(
         self, tasks: Sequence[int], cause: int, now: int | None = None
     ) -> tuple[list[tuple[int, int]], list[int]]:
-        """End tasks; returns the running attempts to kill, and the tasks that ended."""
+        """End tasks, as failed when the cause is TIMEOUT; returns the running attempts to kill, and the tasks that ended."""
 
     def expire(self, now: int | None = None) -> list[tuple[int, int, int]]:
         """Return (task, attempt, lane) of attempts whose timeout has passed, each once."""

@@ -50,7 +50,7 @@ class Bookkeeping:
         self.names: _core.ObjectTable[str] = _core.ObjectTable()
         self.errors: dict[int, BaseException] = {}  # of the latest failed attempt
         self.failures: dict[int, int] = {}  # failed attempts so far
-        self.fell_back: set[int] = set()
+        self.fell_back: dict[int, int] = {}  # how many of its fallbacks a task has come to
         self.watch = _core.Watch()
         self._waiters: dict[int, list[Waiter]] = {}
         self.usage: dict[int, Usage] = {}
@@ -101,8 +101,10 @@ class Bookkeeping:
             self._calls[task] = call
             self._by_name[name] = task
             self._used_names.setdefault(name, 0)
-            self.functions.append(call.spec.function)
-            self.arguments.append((call.args or None) if not call.inputs and not call.kwargs else call)
+            self.functions.append(self.callable_of(call.spec, call.spec.function))
+            # A command that may fall back is looked up anew for each attempt: its argument is the command itself.
+            fixed = not call.inputs and not call.kwargs and not (call.spec.command is not None and call.spec.fallbacks)
+            self.arguments.append((call.args or None) if fixed else call)
             self.results.append(None)
             self.specs.append(call.spec)
             self.names.append(name)
@@ -126,9 +128,9 @@ class Bookkeeping:
     ) -> None:
         """Append rows that share one spec and one name; a function or an entry that is given alone, they share too."""
         if callable(functions):
-            self.functions.fill(functions, count)
+            self.functions.fill(self.callable_of(spec, functions), count)
         else:
-            self.functions.extend(functions)
+            self.functions.extend([self.callable_of(spec, function) for function in functions])
         if arguments is None or isinstance(arguments, _core.Inputs):
             self.arguments.fill(arguments, count)
         else:
@@ -136,6 +138,10 @@ class Bookkeeping:
         self.results.fill(None, count)
         self.specs.fill(spec, count)
         self.names.fill(spec.name, count)
+
+    def callable_of(self, spec: TaskSpec, function: Any) -> Any:
+        """Return what stands in the functions table for a task of this spec."""
+        return function
 
     def forget(self, first: int) -> None:
         """Take back the rows from `first` on, which the core has refused."""
@@ -162,7 +168,10 @@ class Bookkeeping:
         return task
 
     def lookup(self, call: Call[Any]) -> object:
-        return self.results[self.ids[call]]
+        task = self.ids[call]
+        if call.spec.allow_failure and self.scheduler.state(task) != State.SUCCEEDED:
+            return None
+        return self.results[task]
 
     def _lookup_any(self, call: Call[Any]) -> object:
         """As `lookup`, for a task that runs though some of its inputs have no result: None stands for those.
@@ -187,8 +196,8 @@ class Bookkeeping:
         lookup = self.lookup if self.specs[task].needs == "all" else self._lookup_any
         command = self.specs[task].command
         if command is not None:
-            instead = self.specs[task].fallback
-            if task in self.fell_back and isinstance(instead, CommandTemplate):
+            instead = self.stand_in(task)
+            if isinstance(instead, CommandTemplate):
                 command = instead
             return (command.resolve(lookup),), {}
         return entry.bind(lookup)
@@ -252,11 +261,21 @@ class Bookkeeping:
         if waiter in waiters:
             waiters.remove(waiter)
 
-    def fall_back(self, task: int) -> None:
-        """Let the task's next attempt be its fallback, with the same arguments."""
-        self.fell_back.add(task)
+    def fall_back(self, task: int) -> bool:
+        """Let the task's next attempt be its next fallback, with the same arguments; False when there is none."""
+        came_to = self.fell_back.get(task, 0)
+        fallbacks = self.specs[task].fallbacks
+        if came_to == len(fallbacks):
+            return False
+        self.fell_back[task] = came_to + 1
         if self.specs[task].command is None:
-            self.functions[task] = self.specs[task].fallback
+            self.functions[task] = fallbacks[came_to]
+        return True
+
+    def stand_in(self, task: int) -> object:
+        """Return the fallback that the task has come to, or None."""
+        came_to = self.fell_back.get(task)
+        return None if came_to is None else self.specs[task].fallbacks[came_to - 1]
 
     def calls_in(self, value: object) -> list[Call[Any]]:
         """Return the calls inside a returned value."""

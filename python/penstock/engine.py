@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock import _core, context
 from penstock.admission import Admission
+from penstock.attempts import Attempts, Gate, without_gate
 from penstock.bookkeeping import Bookkeeping
 from penstock.errors import (
     Cancelled,
@@ -41,6 +42,7 @@ from penstock.resources import Demand, Limits
 from penstock.states import Cause, State
 from penstock.task import Call, call_of
 from penstock.thread_context import ThreadContext, enter_worker
+from penstock.timers import Timers
 
 if TYPE_CHECKING:
     from penstock.executors import Report
@@ -79,16 +81,19 @@ class Engine(Bookkeeping):
         self._fixed_workers = workers
         self._most_workers = workers or MOST_WORKERS
         self._crew: _core.Crew | None = None  # holds the engine where the garbage collector cannot see it; see `close`
-        self._rng = random.Random(seed)
+        self.rng = random.Random(seed)
         self.lock = threading.RLock()  # submissions and reports that touch several tables
         self._threads: list[threading.Thread] = []
         self._control: threading.Thread | None = None
         self._lanes = Lanes(self)
         self._shapes: dict[tuple[Demand, int], int] = {}
         self.custom: list[str] = []
-        self._stopping = False
+        self.stopping = False
+        self.timed_out = False  # the whole run
         self._closed = False
-        self.stop_on_failure = False  # the first task that fails for good ends the run
+        self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
+        self.timers = Timers(self.scheduler.ring)
+        self.attempts_of = Attempts(self)
         self._idle_news: list[Mailbox] = []
         self._plain: dict[int, tuple[TaskSpec, Limits, int]] = {}  # what `submit_plain` knows of a spec, by its id()
         self._luck, self._luck_tries = 1, 0
@@ -118,6 +123,7 @@ class Engine(Bookkeeping):
             names = self.unique_names(call.name for call in calls) if names is None else names
             for name, spec in zip(names, specs, strict=True):
                 self.limits.check(name, spec.demand)
+                self.attempts_of.know(spec)
             indptr, indices = self.edges(calls)
             first = len(self.names)
             self.add_calls(calls, names)
@@ -155,6 +161,7 @@ class Engine(Bookkeeping):
         with self.lock:
             self._refuse_when_ending()
             self.limits.check(spec.name, spec.demand)
+            self.attempts_of.know(spec)
             first = len(self.functions)
             self.add_many(count, functions, arguments, spec)
             try:
@@ -173,6 +180,7 @@ class Engine(Bookkeeping):
                     raise CycleError([f"{spec.name}[{k}]" for k in error.args[0]]) from None
                 raise
             self.admission.wake()
+            self._watch_deadlines(first, count)
             self.settled(settled)
             return range(first, first + count)
 
@@ -191,8 +199,21 @@ class Engine(Bookkeeping):
         except _core.CycleError as error:
             base = len(self.names) - len(specs)
             raise CycleError([self.names[base + k] for k in error.args[0]]) from None
+        self._watch_deadlines(len(self.names) - len(specs), len(specs))
         self.admission.wake()  # after the core knows of it: the sampler rests when it sees nothing unfinished
         self.settled(settled)
+
+    def _watch_deadlines(self, first: int, count: int) -> None:
+        now = time.monotonic_ns()
+        for task in range(first, first + count):
+            if self.specs[task].deadline_s is not None:
+                self.attempts_of.watch_deadline(task, self.specs[task], now)
+
+    def callable_of(self, spec: TaskSpec, function: Any) -> Any:
+        """Return what stands in the functions table: a gate, where an attempt must be asked about before it begins."""
+        if not spec.is_watched or spec.executor != "threads" or function is None:
+            return function
+        return Gate(self, function)
 
     def _take_back(self, first: int) -> None:
         """Forget the rows that the core has refused, and let the control thread see that there may be nothing to do."""
@@ -225,7 +246,7 @@ class Engine(Bookkeeping):
                 f"this runtime was started by process {self._pid}, and its threads have stayed there; "
                 "a process that was forked needs one of its own."
             )
-        if self._closed or self._stopping:
+        if self._closed or self.stopping:
             raise Cancelled("the run is ending, so it takes no more tasks.")
 
     # ---------------------------------------------------------------------------------------------------- threads
@@ -335,6 +356,7 @@ class Engine(Bookkeeping):
         """Do what is due, then sleep until something else may be."""
         scheduler = self.scheduler
         epoch = scheduler.control_epoch()
+        self.timers.run_due(time.monotonic_ns())
         for task, attempt, lane in scheduler.expire():
             self._timed_out(task, attempt, lane)
         for lane in (1, 2):
@@ -346,13 +368,18 @@ class Engine(Bookkeeping):
                 if scheduler.unfinished == 0:
                     self.admission.rest()
                     self._tell_idle()
-        scheduler.wait_control(epoch, scheduler.next_wakeup)
+        wakeups = [due for due in (scheduler.next_wakeup, self.timers.next_due_ns) if due is not None]
+        scheduler.wait_control(epoch, min(wakeups, default=None))
 
     def _timed_out(self, task: int, attempt: int, lane: int) -> None:
         limit = self.specs[task].timeout_s
         error = TimeoutError(f"task {self.names[task]!r} ran longer than its timeout of {limit:g} s")
+        self.give_up(task, attempt, error, limit or 0.0)
+
+    def give_up(self, task: int, attempt: int, error: TimeoutError, ran_s: float = 0.0) -> None:
+        """End an attempt whose time is over; its executor's own report comes late then, and frees what it holds."""
         now = time.monotonic_ns()
-        self.attempt_failed(task, attempt, None, Cause.TIMEOUT, error, now, now)
+        self.attempt_failed(task, attempt, None, Cause.TIMEOUT, error, now - int(ran_s * NS), now)
         self._lanes.kill(task, attempt)
 
     def is_running(self, task: int, attempt: int) -> bool:
@@ -366,6 +393,8 @@ class Engine(Bookkeeping):
             self.note_usage(report)
         if report.error is not None:
             self.attempt_failed(task, attempt, lease, report.cause, report.error, started, finished)
+        elif (refused := self._refusal(task, attempt, report.value)) is not None:
+            self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, refused, started, finished)
         elif holds_calls(report.value):
             self.deferred(task, attempt, lease, report.value, started, finished)
         else:
@@ -374,6 +403,16 @@ class Engine(Bookkeeping):
                     self.results[task] = report.value
             self.scheduler.finish(task, attempt, lease, started, finished)
             self.settled([task])
+
+    def _refusal(self, task: int, attempt: int, value: object) -> BaseException | None:
+        """Tell the rules of a watched task that a process or command has ended well; returns what they object to."""
+        if not self.specs[task].is_watched or self.is_gather(task):
+            return None
+        try:
+            self.attempts_of.succeed(task, attempt, value)
+        except Exception as error:  # noqa: BLE001  the rule may be the user's
+            return error
+        return None
 
     # ---------------------------------------------------------------------------------------- hooks of the crew
 
@@ -386,7 +425,7 @@ class Engine(Bookkeeping):
     ) -> None:
         """Deal with what a task raised; called by a worker."""
         try:
-            error = failure_of(self.names[task], attempt, error)
+            error = failure_of(self.names[task], attempt, without_gate(error))
             self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, error, started, finished)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not this worker
             self.broken(bug)
@@ -433,28 +472,35 @@ class Engine(Bookkeeping):
             retry_at = None
             if self.is_running(task, attempt):
                 self.errors[task] = error
-                retry_at = self._next_attempt(task, attempt, cause, error)
+                self.leave_gather(task)  # a retry or fallback begins at the beginning
+                try:
+                    retry_at = self.attempts_of.next_attempt(task, attempt, cause, error, started)
+                except Exception as problem:  # noqa: BLE001  a retry rule of the user's own may raise
+                    problem.__context__ = error
+                    self.errors[task] = problem
             _, settled = scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished)
         self.settled(settled)
-        if self.stop_on_failure and settled and not self._stopping:
-            self.stop_starting()
+        self.heed_failure(settled)
 
-    def _next_attempt(self, task: int, attempt: int, cause: Cause, error: BaseException) -> int | None:
-        """The instant of the next attempt in ns, or None: the task has failed."""
-        spec = self.specs[task]
-        self.leave_gather(task)  # a retry or fallback begins at the beginning
-        self.failures[task] = failures = self.failures.get(task, 0) + 1
-        if self._stopping:
-            return None
-        if task not in self.fell_back and failures < spec.retry.attempts and spec.retry.applies(cause, error):
-            return time.monotonic_ns() + int(spec.retry.wait_s(failures, self._rng) * NS)
-        if spec.fallback is not None and task not in self.fell_back:
-            self.fall_back(task)
-            self.log.append(int(EventKind.FALLBACK), task=task, attempt=attempt, cause=int(cause))
-            return time.monotonic_ns()
-        return None
+    def heed_failure(self, ended: Sequence[int]) -> None:
+        """Do to the run what `on_failure` says, when a task has failed whose failure is not allowed."""
+        if self.on_failure == "continue" or self.stopping:
+            return
+        if any(self.scheduler.state(task) == State.FAILED and not self.specs[task].allow_failure for task in ended):
+            self.stop_starting()
+            if self.on_failure == "stop":
+                self.kill_running()
 
     # ------------------------------------------------------------------------------------------------- control
+
+    def release(self, task: int) -> None:
+        """Let go of an ended task, also of what its attempts were."""
+        super().release(task)
+        if self.specs[task].is_watched or task in self.failures:
+            with self.lock:
+                self.attempts_of.release(task)
+                self.failures.pop(task, None)
+                self.fell_back.pop(task, None)
 
     def set_priority(self, task: int, priority: float) -> None:
         if not _is_finite(priority):
@@ -489,13 +535,32 @@ class Engine(Bookkeeping):
     def stop_starting(self) -> None:
         """Cancel everything that is not running and take nothing new."""
         with self.lock:
-            self._stopping = True
+            self.stopping = True
             waiting = [t for t in range(len(self.scheduler)) if self.scheduler.state(t) in _NOT_STARTED]
         self.cancel(waiting)
 
     def kill_running(self) -> None:
         """Cancel what is running: processes and commands end; threads go on until their function returns."""
         self.cancel(t for t in range(len(self.scheduler)) if self.scheduler.state(t) == State.RUNNING)
+
+    def end_after(self, timeout_s: float) -> None:
+        """End the whole run when so many seconds have passed and it has not ended by itself."""
+
+        def over() -> None:
+            if self.scheduler.unfinished == 0:
+                return
+            self.timed_out = True
+            self.stop_starting()
+            running = [t for t in range(len(self.scheduler)) if self.scheduler.state(t) == State.RUNNING]
+            self.log.append(int(EventKind.RUN_TIMED_OUT), worker=len(running), value=int(timeout_s * NS))
+            with self.lock:
+                for task in running:
+                    self.errors[task] = TimeoutError(
+                        f"task {self.names[task]!r} was running when the run's timeout of {timeout_s:g} s was over"
+                    )
+            self.cancel(running, Cause.TIMEOUT)
+
+        self.timers.at(time.monotonic_ns() + int(timeout_s * NS), over)
 
     def submit_in_task(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call[Any]:
         call = call_of(target, args, kwargs)
@@ -513,7 +578,7 @@ class Engine(Bookkeeping):
             bug = InternalError(f"the runtime failed with {error!r}")
             bug.__cause__ = error
             self.bug = bug
-        self._stopping = True
+        self.stopping = True
         self.scheduler.pause()
         self._tell_idle()
         self.settled(self.awaited())  # whoever begins to wait from now on looks at `bug`
@@ -551,7 +616,7 @@ class Engine(Bookkeeping):
             if self._closed or self.is_copy:
                 return
             self._closed = True
-            self._stopping = True
+            self.stopping = True
         self.scheduler.ring()
         if self._crew is not None:
             self._crew.stop()
@@ -563,6 +628,7 @@ class Engine(Bookkeeping):
         self._lanes.close(kill_s=kill_s)
         self.admission.close()
         self.log.close()
+        self.timers.clear()
         self.settled(self.awaited())
         # The crew is a native object: a cycle through it is never collected. Threads that are still in it hold it.
         self._crew = None
@@ -594,6 +660,8 @@ def _times(specs: Sequence[TaskSpec], count: int) -> dict[str, Any]:
         )
     if any(spec.needs == "any" for spec in specs):
         columns["tolerant"] = array("B", [spec.needs == "any" for spec in specs])
+    if any(spec.allow_failure for spec in specs):
+        columns["forgiven"] = array("B", [spec.allow_failure for spec in specs])
     return columns
 
 
@@ -607,4 +675,11 @@ def _renew_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_locks)
-context.install(ThreadContext.of_this_thread)
+
+
+def _context() -> context.TaskContext | None:
+    own = ThreadContext.of_this_thread()
+    return own if own is not None or _context_before is None else _context_before()
+
+
+_context_before = context.install(_context)  # a worker process has its own, and a task there may import all this

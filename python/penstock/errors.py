@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from penstock.states import Cause
 
 __all__ = [
+    "BreakerOpen",
     "Cancelled",
     "CycleError",
     "DuplicateNameError",
@@ -24,6 +25,7 @@ __all__ = [
     "PipelineFileError",
     "ResourceError",
     "ResultError",
+    "ResultRefused",
     "TaskFailed",
     "did_you_mean",
     "failure_of",
@@ -139,14 +141,26 @@ class TaskFailed(PenstockError):
         reason: what happened, as a sentence or the text of the last attempt's error.
         cause: why, as a Cause.
         attempts: how many attempts were made; 0 when it never ran.
+        exit_code: of its process, where that ended without a report; else None.
+        signal: the number of the signal that killed its process, or None.
     """
 
-    def __init__(self, task: str, reason: str, cause: Cause = Cause.EXCEPTION, attempts: int = 1) -> None:
+    def __init__(
+        self,
+        task: str,
+        reason: str,
+        cause: Cause = Cause.EXCEPTION,
+        attempts: int = 1,
+        exit_code: int | None = None,
+        signal: int | None = None,
+    ) -> None:
         self.task = task
         self.reason = reason
         self.cause = cause
         self.attempts = attempts
-        super().__init__(task, reason, cause, attempts)
+        self.exit_code = exit_code
+        self.signal = signal
+        super().__init__(task, reason, cause, attempts, exit_code, signal)
 
     def __str__(self) -> str:
         if self.attempts == 0:
@@ -161,6 +175,47 @@ class Cancelled(PenstockError, CancelledError):
     Raised when its result is asked for. It is also a `concurrent.futures.CancelledError`, which is what
     users of futures catch.
     """
+
+
+class BreakerOpen(PenstockError):
+    """An attempt was not made, because the circuit breaker of its task is open.
+
+    Attributes:
+        task: the task's name.
+        breaker: the breaker's name.
+        failures: how many attempts of its tasks failed in a row.
+        last: the last of their errors in one line.
+    """
+
+    def __init__(self, task: str, breaker: str, failures: int, last: str) -> None:
+        self.task = task
+        self.breaker = breaker
+        self.failures = failures
+        self.last = last
+        super().__init__(task, breaker, failures, last)
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r} was not tried: breaker {self.breaker!r} is open after {self.failures} failures in a row, "
+            f"the last of them {self.last}; give the task a fallback=, or wait until an attempt that is let through succeeds."
+        )
+
+
+class ResultRefused(PenstockError):
+    """An attempt returned, but the retry rule of its task does not take the result.
+
+    Attributes:
+        task: the task's name.
+        value: what it returned.
+    """
+
+    def __init__(self, task: str, value: object) -> None:
+        self.task = task
+        self.value = value
+        super().__init__(task, value)
+
+    def __str__(self) -> str:
+        return f"task {self.task!r} returned a {type(self.value).__qualname__} that its retry rule refuses."
 
 
 class PickleError(PenstockError, TypeError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from penstock.errors import Cancelled
+from penstock.errors import BreakerOpen, Cancelled
+from penstock.fallback import Value
 from penstock.inputs import inputs_of
 from penstock.states import Cause
 
@@ -58,7 +59,17 @@ class Lanes:
         if engine.is_gather(task):  # nothing is left to run, and what it gives need not be picklable
             self._answer(task, attempt, args[0], None)
             return
+        instead = engine.stand_in(task)
+        if isinstance(instead, Value):
+            self._answer(task, attempt, instead.value, None)
+            return
         spec = engine.specs[task]
+        if spec.is_watched:
+            try:
+                engine.attempts_of.begin(task, attempt)
+            except BreakerOpen as error:
+                self._answer(task, attempt, None, error)
+                return
         self._launched[key] = executor
         executor.launch(
             Launch(

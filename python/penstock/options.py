@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from penstock.breaker import Breaker
 from penstock.errors import OptionError, ResourceError, did_you_mean
+from penstock.fallback import Fallback, Value
 from penstock.resources import Demand
-from penstock.retry import Retry, RetryOn, parse_retry_on
+from penstock.retry import Retry, RetryOn, RetryRule, parse_retry_on
+from penstock.tenacity_retry import TenacityRetry, is_tenacity
 from penstock.units import MILLI, parse_bytes, parse_duration
 
 if TYPE_CHECKING:
@@ -45,11 +48,16 @@ class _Common(TypedDict, total=False):
     resources: Mapping[str, float]  # your own, such as {"licence": 1}; what there is of them is said by limits=
     memory_limit: int | str  # hard cap, for processes and commands: more is a failure with cause OOM
     retries: int  # further attempts after the first; default 0
-    retry: Retry  # the waits between attempts; with retries= and retry_on= those two win
+    retry: Retry | object  # the waits between attempts; with retries= and retry_on= those two win. Or tenacity's rules
     retry_on: RetryOn | Sequence[RetryOn]  # exception types and causes: (ValueError, "OOM"); default: all
     timeout: Duration  # seconds, or "5m", for each attempt; a thread is given up on but cannot be stopped
+    total_timeout: Duration  # seconds, or "1h", for all attempts and the waits between them, from the first one's start
     duration: Duration  # how long it is expected to run; orders tasks, stops nothing
-    deadline: Duration  # when it should be done, counted from its submission; orders tasks, stops nothing
+    deadline: (
+        Duration  # when it should be done, counted from its submission; orders tasks and is reported, stops nothing
+    )
+    breaker: str | Breaker  # a circuit breaker that it shares with others of the same breaker name
+    allow_failure: bool  # what depends on it runs though it fails, with None in place of its result
     needs: Literal["all", "any"]  # which predecessors must succeed; default "all"
 
 
@@ -58,7 +66,9 @@ class TaskOptions(_Common, total=False):
 
     name: str  # default: the function's name
     executor: Literal["threads", "processes"]  # default "threads"
-    fallback: Callable[..., Any]  # called with the same arguments when every attempt has failed
+    fallback: (
+        Fallback | Sequence[Fallback]
+    )  # called with the same arguments when every attempt has failed; or penstock.value(x)
 
 
 class WithOptions(TaskOptions, total=False):
@@ -71,7 +81,9 @@ class CommandOptions(_Common, total=False):
     """What `command` takes."""
 
     after: Sequence[object]  # as in WithOptions
-    fallback: Sequence[object] | CommandTemplate  # another argument list, run when every attempt has failed
+    fallback: (
+        Sequence[object] | CommandTemplate | Value | str
+    )  # another argument list, or several, run when every attempt has failed
     shell: bool  # argv is one line for /bin/sh; default False
     env: Mapping[str, object]  # added to penstock's own environment
     cwd: object  # working directory; default penstock's own
@@ -101,11 +113,14 @@ class TaskSpec:
         demand: what one attempt asks of the machine.
         executor: "threads", "processes" or "commands".
         retry: attempts, waits and causes; `attempts=1` when the task has no retries.
-        fallback: a function for a function, a command for a command, or None.
+        fallbacks: functions for a function, commands for a command, or values; tried in turn.
         timeout_s: seconds for each attempt, or None.
+        total_timeout_s: seconds for all attempts, fallbacks excepted, or None.
         duration_s: seconds that it is expected to run, or None.
         deadline_s: seconds from submission until it should be done, or None.
         needs: "all" or "any" of its predecessors must succeed.
+        breaker: the circuit breaker that it shares with others, or None.
+        allow_failure: what depends on it runs though it fails.
         memory_limit: bytes, or None.
         command: what a command task runs, or None.
     """
@@ -115,14 +130,27 @@ class TaskSpec:
     priority: float = 0
     demand: Demand = DEFAULT_DEMAND
     executor: str = "threads"
-    retry: Retry = NO_RETRY
-    fallback: Callable[..., Any] | CommandTemplate | None = None
+    retry: RetryRule = NO_RETRY
+    fallbacks: tuple[Callable[..., Any] | CommandTemplate | Value, ...] = ()
     timeout_s: float | None = None
+    total_timeout_s: float | None = None
     duration_s: float | None = None
     deadline_s: float | None = None
     needs: str = "all"
+    breaker: Breaker | None = None
+    allow_failure: bool = False
     memory_limit: int | None = None
     command: CommandTemplate | None = None
+
+    @property
+    def fallback(self) -> Callable[..., Any] | CommandTemplate | Value | None:
+        """The first of the fallbacks, or None."""
+        return self.fallbacks[0] if self.fallbacks else None
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether something is asked when an attempt begins or has succeeded; see `attempts`."""
+        return self.breaker is not None or self.total_timeout_s is not None or isinstance(self.retry, TenacityRetry)
 
 
 _DEMANDS = ("cpu", "memory", "disk", "network", "gpu", "gpu_memory", "resources")
@@ -184,11 +212,14 @@ class _Reader:
             demand=self.demand(),
             executor=executor if self.command is None else "commands",
             retry=self.retry(),
-            fallback=self.fallback(),
+            fallbacks=self.fallbacks(),
             timeout_s=self.seconds("timeout"),
+            total_timeout_s=self.seconds("total_timeout"),
             duration_s=self.seconds("duration"),
             deadline_s=self.seconds("deadline"),
             needs=self.choice("needs", "all", ("all", "any")),
+            breaker=self.breaker(),
+            allow_failure=self.flag("allow_failure"),
             memory_limit=self.memory_limit(executor),
             command=self.command,
         )
@@ -253,10 +284,28 @@ class _Reader:
         except ResourceError as error:
             raise ResourceError(f"task {self.name!r}: {error}") from None
 
-    def retry(self) -> Retry:
+    def flag(self, option: str) -> bool:
+        value = self.options.get(option, False)
+        if not isinstance(value, bool):
+            raise self.refuse(option, "True or False")
+        return value
+
+    def breaker(self) -> Breaker | None:
+        value = self.options.get("breaker")
+        if value is None or isinstance(value, Breaker):
+            return value
+        if not is_name(value):
+            raise self.refuse("breaker", "a name, or a penstock.Breaker, such as Breaker('api', failures=3)")
+        return Breaker(value)
+
+    def retry(self) -> RetryRule:
         retry = self.options.get("retry", NO_RETRY)
+        if is_tenacity(retry):
+            return self.tenacity(retry)
         if not isinstance(retry, Retry):
-            raise self.refuse("retry", "a penstock.Retry, such as Retry(attempts=4, first_wait_s=1)")
+            raise self.refuse(
+                "retry", "a penstock.Retry, such as Retry(attempts=4, first_wait_s=1), or rules of tenacity"
+            )
         if "retries" in self.options:
             retries = self.options["retries"]
             if type(retries) is not int or retries < 0:
@@ -271,18 +320,37 @@ class _Reader:
                 raise self.refuse("retry_on", "only with retries= or retry=; as it is, nothing is ever retried")
         return retry
 
-    def fallback(self) -> Callable[..., Any] | CommandTemplate | None:
+    def tenacity(self, rules: object) -> TenacityRetry:
+        for option in ("retries", "retry_on"):
+            if option in self.options:
+                raise self.refuse(
+                    option, "only with a penstock.Retry; tenacity's own rules say how often and after what"
+                )
+        try:
+            return TenacityRetry.of(rules)
+        except ValueError as error:
+            raise OptionError(f"task {self.name!r}: retry={rules!r}; {error}.") from None
+
+    def fallbacks(self) -> tuple[Callable[..., Any] | CommandTemplate | Value, ...]:
         value = self.options.get("fallback")
         if value is None:
-            return None
+            return ()
+        return tuple([self.fallback(one) for one in (value if isinstance(value, (list, tuple)) else (value,))])
+
+    def fallback(self, value: object) -> Callable[..., Any] | CommandTemplate | Value:
+        if isinstance(value, Value):
+            return value
         if self.command is not None:
             if hasattr(value, "argv"):
-                return value  # type: ignore[no-any-return]
+                return value  # type: ignore[return-value]
             raise self.refuse("fallback", "an argument list, as the command itself has")
         function = getattr(value, "function", value)  # a Task stands for its function; its own options do not apply
         if not callable(function):
-            raise self.refuse("fallback", "a function, or a task of one, that takes the same arguments")
-        return function  # type: ignore[no-any-return]
+            raise self.refuse(
+                "fallback",
+                "a function, or a task of one, that takes the same arguments; penstock.value(x); or a list of these",
+            )
+        return function
 
 
 def _hint(option: str, allowed: frozenset[str], given: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.errors import CycleError, DuplicateNameError, OptionError, PenstockError, did_you_mean
-from penstock.options import is_name
+from penstock.options import Duration, is_name
 from penstock.policies import Policy, resolve
 from penstock.resources import Limits
 from penstock.task import Call, Recorder, recorder
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FrozenPipeline", "OnFailure", "Pipeline", "Progress", "freeze_calls"]
 
 Progress = Literal["auto"] | bool
-OnFailure = Literal["continue", "stop"]
+OnFailure = Literal["continue", "stop", "finish_running"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,7 @@ class Pipeline:
         progress: Progress = "auto",
         trace: str | PathLike[str] | None = None,
         on_failure: OnFailure = "continue",
+        timeout: Duration | None = None,
         grace_s: float = 10.0,
     ) -> RunResult:
         """Run all calls and return when the last one has ended.
@@ -168,7 +169,10 @@ class Pipeline:
             progress: True for a live display, or plain lines where standard output is no terminal; "auto" for a live
                 display in a terminal and nothing elsewhere; False for nothing.
             trace: where to write a trace for Perfetto or chrome://tracing; None for nowhere.
-            on_failure: "continue", or "stop": start nothing more after the first task that fails for good.
+            on_failure: what the first task that fails for good means. "continue": what depends on it does not run,
+                everything else does. "finish_running": nothing more starts. "stop": what runs is ended as well.
+            timeout: seconds, or text such as "2h", for the whole run. What runs then has failed with the cause TIMEOUT,
+                and what has not started is cancelled.
             grace_s: seconds between Ctrl-C and killing what still runs; >= 0.
 
         Returns:
@@ -189,6 +193,7 @@ class Pipeline:
             progress=progress,
             trace=trace,
             on_failure=on_failure,
+            timeout=timeout,
             grace_s=grace_s,
         )
 
@@ -203,6 +208,7 @@ class Pipeline:
         progress: Progress = False,
         trace: str | PathLike[str] | None = None,
         on_failure: OnFailure = "continue",
+        timeout: Duration | None = None,
         grace_s: float = 10.0,
     ) -> Run:
         """Start running and return at once, with a handle on the live run.
@@ -220,6 +226,7 @@ class Pipeline:
             progress=progress,
             trace=trace,
             on_failure=on_failure,
+            timeout=timeout,
             grace_s=grace_s,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.errors import OptionError
 from penstock.states import Cause
@@ -13,13 +13,39 @@ from penstock.states import Cause
 if TYPE_CHECKING:
     from random import Random
 
-__all__ = ["RETRYABLE", "Retry", "RetryOn", "parse_retry_on"]
+__all__ = ["RETRYABLE", "Failure", "Retry", "RetryOn", "RetryRule", "parse_retry_on"]
 
 RETRYABLE: tuple[Cause, ...] = (Cause.EXCEPTION, Cause.TIMEOUT, Cause.OOM, Cause.LOST)
 """The causes of failure after which another attempt makes sense. Cancelled and skipped tasks are not retried."""
 
 RetryOn = type[BaseException] | Cause | str
 """One entry of `retry_on=`: an exception type, a `Cause`, or the name of one ("OOM")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed, as a retry rule sees it.
+
+    Attributes:
+        attempt: how many attempts of the task have failed, this one included, >= 1.
+        cause: why.
+        error: what it raised, or what penstock says of its end.
+        elapsed_s: seconds since the first attempt began.
+        waited_s: seconds of those that were waits which the rule had asked for.
+    """
+
+    attempt: int
+    cause: Cause
+    error: BaseException
+    elapsed_s: float
+    waited_s: float
+
+
+class RetryRule(Protocol):
+    """Decides after each failure whether there is another attempt, and when."""
+
+    def next_wait_s(self, failure: Failure, rng: Random) -> float | None:
+        """Return the seconds until the next attempt, or None when there is to be none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +61,7 @@ class Retry:
         factor: growth of the wait from one retry to the next, >= 1.
         cap_s: longest wait in seconds, jitter included, >= 0.
         jitter_s: longest random addition in seconds, >= 0; spreads tasks that failed together.
+        total_s: seconds from the start of the first attempt after which none begins any more; None for no limit.
         on: exception types and causes that are retried. Empty: every exception, and TIMEOUT, OOM and LOST.
 
     Raises:
@@ -46,6 +73,7 @@ class Retry:
     factor: float = 2.0
     cap_s: float = 5.0
     jitter_s: float = 1.0
+    total_s: float | None = None
     on: tuple[type[BaseException] | Cause, ...] = ()
 
     def __post_init__(self) -> None:
@@ -59,6 +87,9 @@ class Retry:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < math.inf:
                 what = "a number" if field == "factor" else "a number of seconds"
                 raise OptionError(f"Retry({field}={value!r}): allowed is {what} from {least:g} up.")
+        total = self.total_s
+        if total is not None and (type(total) not in (int, float) or not 0 < total < math.inf):
+            raise OptionError(f"Retry(total_s={total!r}): allowed is a number of seconds above 0, or None.")
         try:
             object.__setattr__(self, "on", parse_retry_on(self.on))
         except ValueError as error:
@@ -76,6 +107,18 @@ class Retry:
         except OverflowError:
             wait = math.inf
         return min(self.cap_s, wait + rng.uniform(0.0, self.jitter_s))
+
+    def next_wait_s(self, failure: Failure, rng: Random) -> float | None:
+        """Return the seconds until the next attempt, or None when there is to be none.
+
+        Args:
+            failure: the attempt that has just failed.
+            rng: source of the jitter.
+        """
+        if failure.attempt >= self.attempts or not self.applies(failure.cause, failure.error):
+            return None
+        wait_s = self.wait_s(failure.attempt, rng)
+        return wait_s if self.total_s is None or failure.elapsed_s + wait_s < self.total_s else None
 
     def applies(self, cause: Cause, error: BaseException | None) -> bool:
         """Return whether this failure is of a kind that is retried; how many attempts are left is not looked at.

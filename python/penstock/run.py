@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -21,6 +22,7 @@ from penstock.observe.text import interrupted_text
 from penstock.policies import Policy, resolve
 from penstock.states import Cause, State
 from penstock.task import Call
+from penstock.units import parse_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,11 +94,13 @@ class Run:
         progress: bool | str = "auto",
         trace: Any = None,
         on_failure: str = "continue",
+        timeout: Any = None,
         grace_s: float = 10.0,
         news: Mailbox | None = None,
     ) -> None:
-        if on_failure not in ("continue", "stop"):
-            raise OptionError(f"on_failure={on_failure!r}: allowed is 'continue' or 'stop'.")
+        if on_failure not in ("continue", "stop", "finish_running"):
+            raise OptionError(f"on_failure={on_failure!r}: allowed is 'continue', 'stop' or 'finish_running'.")
+        timeout_s = _timeout_s(timeout)
         _check_seconds("grace_s", grace_s)
         frozen = pipeline.freeze()
         self._grace_s = grace_s
@@ -107,7 +111,7 @@ class Run:
         self._ending = threading.Lock()
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
         self._engine.scheduler.want_idle(True)  # for `done`
-        self._engine.stop_on_failure = on_failure == "stop"
+        self._engine.on_failure = on_failure
         for name, call in zip(frozen.names, frozen.calls, strict=True):
             # Refused before there is a display, and before an older trace is overwritten.
             self._engine.limits.check(name, call.spec.demand)
@@ -116,6 +120,8 @@ class Run:
         try:
             self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
             self._engine.log.append(int(EventKind.RUN_STARTED))
+            if timeout_s is not None:
+                self._engine.end_after(timeout_s)
             if frozen.calls:
                 self._engine.submit_calls(frozen.calls, frozen.names)
         except BaseException:
@@ -283,8 +289,9 @@ class RunResult(Mapping[str, Any]):
 
     Attributes:
         name: the pipeline's name.
-        ok: no task failed or was cancelled; skipped tasks do not count.
+        ok: no task failed or was cancelled; skipped tasks and those that may fail (`allow_failure`) do not count.
         interrupted: Ctrl-C ended the run.
+        timed_out: its timeout did.
         states: the final `State` of each task by name.
         causes: the `Cause` by name, of tasks that did not succeed.
         errors: by name, the last error of each task that failed.
@@ -297,6 +304,7 @@ class RunResult(Mapping[str, Any]):
         self.name = view.name
         self.view = view
         self.interrupted = interrupted
+        self.timed_out = engine.timed_out
         self._engine = engine
         ids = range(len(engine.names))
         self._ids = {name: task for task, name in enumerate(engine.names)}
@@ -306,8 +314,11 @@ class RunResult(Mapping[str, Any]):
             engine.names[t]: engine.errors[t] for t in ids if scheduler.state(t) == State.FAILED and t in engine.errors
         }
         self.attempts = {engine.names[t]: engine.attempts(t) for t in ids}
-        self.ok = not interrupted and all(
-            state == State.SUCCEEDED or self.causes[name] == Cause.SKIPPED for name, state in self.states.items()
+        self.ok = not (interrupted or self.timed_out) and all(
+            state == State.SUCCEEDED
+            or self.causes[name] == Cause.SKIPPED
+            or (state != State.CANCELLED and engine.specs[task].allow_failure)
+            for task, (name, state) in enumerate(self.states.items())
         )
         self._events: npt.NDArray[np.void] | None = None
 
@@ -379,6 +390,17 @@ def _check_seconds(option: str, value: object) -> None:
         raise OptionError(f"{option}={value!r}: allowed is a number of seconds from 0 up.")
 
 
+def _timeout_s(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    try:
+        return parse_duration(value, "timeout")
+    except PenstockError as error:
+        raise OptionError(str(error)) from None
+
+
 def _reason_of(error: BaseException | None) -> str:
     if error is None:
         return "no reason was recorded"
@@ -397,7 +419,8 @@ def value_of(engine: Engine, task: int) -> Any:
         return engine.results[task]
     error = engine.errors.get(task)
     if state == State.FAILED:
-        raise TaskFailed(name, _reason_of(error), cause, engine.attempts(task)) from error
+        code, number = (error.exit_code, error.signal) if isinstance(error, TaskFailed) else (None, None)
+        raise TaskFailed(name, _reason_of(error), cause, engine.attempts(task), code, number) from error
     if state == State.UPSTREAM_FAILED:
         blame = engine.failed_before(task)
         raise TaskFailed(name, f"{blame} ended without a result", Cause.UPSTREAM, 0) from error

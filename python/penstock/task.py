@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, T
 from penstock import context
 from penstock.arguments import Arguments
 from penstock.errors import OptionError
+from penstock.fallback import Value
 from penstock.inputs import Input, Lookup, bind, inputs_of, snapshot
 from penstock.options import CommandOptions, TaskOptions, TaskSpec, WithOptions, make_spec
 from penstock.template import CommandTemplate, Text
@@ -87,8 +88,9 @@ class Call(Input, Generic[R_co]):
         if self._nested:
             args, self.kwargs = snapshot(args, self.kwargs)
         self.args = args
-        if isinstance(self.spec.fallback, CommandTemplate):
-            self.inputs = tuple(dict.fromkeys([*self.inputs, *self.spec.fallback.sources()]))
+        for fallback in self.spec.fallbacks:
+            if isinstance(fallback, CommandTemplate):
+                self.inputs = tuple(dict.fromkeys([*self.inputs, *fallback.sources()]))
         self.follows: tuple[Call[Any], ...] = ()
         if follows:
             self.after(*follows)
@@ -232,6 +234,8 @@ class Task(Generic[P, R]):
             and spec.timeout_s is None
             and spec.duration_s is None
             and spec.deadline_s is None
+            and not spec.is_watched
+            and not spec.allow_failure
         )
         """Whether its calls say no more to the scheduler than their demand and priority, unless an argument does."""
         if function is None:
@@ -239,8 +243,7 @@ class Task(Generic[P, R]):
         self.function = function
         functools.update_wrapper(self, function, updated=())
         self._arguments = Arguments(function) if base is None else base._arguments
-        fallback = self.spec.fallback
-        self._fallback_arguments = None if fallback is None else Arguments(cast("Callable[..., Any]", fallback))
+        self._fallback_arguments = [Arguments(cast("Callable[..., Any]", one)) for one in self.spec.fallbacks]
 
     @property
     def name(self) -> str:
@@ -295,8 +298,8 @@ class Task(Generic[P, R]):
         problem = self._arguments.check(args, kwargs)
         if problem is not None:
             raise TypeError(f"task {self.name!r}: {problem}; it is {self.name}{inspect.signature(self.function)}.")
-        if self._fallback_arguments is not None:
-            problem = self._fallback_arguments.check(args, kwargs)
+        for arguments in self._fallback_arguments:
+            problem = arguments.check(args, kwargs)
             if problem is not None:
                 raise TypeError(f"task {self.name!r}: its fallback does not take the same arguments: {problem}.")
 
@@ -337,14 +340,23 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         memory_limit: hard cap in bytes, or text, for executor="processes"; going over it is a failure with cause OOM.
         executor: "threads" (default) or "processes".
         retries: attempts after the first, default 0.
-        retry: a `Retry` with the waits between them.
+        retry: a `Retry` with the waits between them; or a `tenacity.Retrying`, or one or a list of its stop, wait and
+            retry rules, which penstock asks and then does the waiting.
         retry_on: what is retried: exception types and causes, such as (ValueError, "OOM"); default every exception,
             TIMEOUT, OOM and LOST.
         fallback: a function that takes the same arguments; called when every attempt has failed, and its result counts.
+            Or `penstock.value(x)`, a result without a call. Or a list of these, each tried once, in turn.
         timeout: seconds, or text such as "5m", for each attempt. A process is killed; a thread cannot be: its attempt
             counts as failed at once, but the thread goes on until the function returns.
+        total_timeout: seconds, or text, for all attempts and the waits between them, counted from the start of the first.
+            What runs then is ended as by `timeout`, and no retry follows; a fallback still does.
         duration: seconds, or text, that it is expected to run; only used to order tasks.
-        deadline: seconds, or text, from submission until it should be done; only used to order tasks.
+        deadline: seconds, or text, from submission until it should be done. It becomes more urgent as that nears, and an
+            event says when it is at risk and when it is missed; it stops nothing.
+        breaker: the name of a circuit breaker, or a `Breaker` with settings. After so many failures in a row of tasks
+            that share it, none is tried for a while: they go straight to their fallback, or fail with BreakerOpen.
+        allow_failure: True: when it fails, what depends on it runs all the same and finds None in the place of its
+            result, and the run counts as ok.
         needs: "all" (default) or "any" of the calls that it depends on must succeed.
 
     Raises:
@@ -364,7 +376,7 @@ def command(name: str, argv: Sequence[object] | str, /, **options: Unpack[Comman
         argv: the program and its arguments: text, paths, numbers, and calls, whose results are written out without
             newlines at the end. With `shell=True` one line for /bin/sh; results get into it through `env`.
         options: those of `@task` but `name` and `executor`, and: `after`, a list of calls that must have succeeded
-            first; `fallback`, another argument list; `shell`; `env`, added to penstock's environment; `cwd`; `stdin`,
+            first; `fallback`, another argument list, `penstock.value(text)`, or a list of these; `shell`; `env`, added to penstock's environment; `cwd`; `stdin`,
             text or bytes, or a call whose result is that.
 
     Returns:
@@ -383,8 +395,14 @@ def command(name: str, argv: Sequence[object] | str, /, **options: Unpack[Comman
         raise OptionError(f"task {name!r}: shell={shell!r}; allowed is True or False.")
     surroundings = {key: given.pop(key) for key in ("env", "cwd", "stdin") if given.get(key) is not None}
     template = _template(name, "argv", argv, shell, surroundings)
-    if fallback is not None and not isinstance(fallback, CommandTemplate):
-        given["fallback"] = _template(name, "fallback", fallback, shell, surroundings)
+    if fallback is not None:
+        several = isinstance(fallback, (list, tuple)) and any(
+            isinstance(one, (list, tuple, CommandTemplate, Value)) for one in fallback
+        )
+        given["fallback"] = [
+            one if isinstance(one, (CommandTemplate, Value)) else _template(name, "fallback", one, shell, surroundings)
+            for one in (fallback if several else [fallback])
+        ]
     made: Task[..., str] = Task(None, {**given, "name": name}, command=template)
     call = made.call()
     target = recorder.get()

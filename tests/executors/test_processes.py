@@ -457,3 +457,12 @@ def test_sys_exit_while_a_result_is_made_again_is_the_tasks_failure(processes: A
     assert isinstance(error, PickleError)
     assert "cannot be made again here: when made again." in str(error)
     assert processes.value(processes.launch(double, 4)) == 8
+
+
+def test_current_is_the_workers_own_though_a_task_imports_the_runtime(processes: Any) -> None:
+    def ask() -> str:
+        import penstock.runtime
+
+        return penstock.current().name
+
+    assert processes.value(processes.launch(ask))

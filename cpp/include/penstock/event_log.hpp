@@ -68,8 +68,13 @@ enum class EventKind : std::uint8_t {
   gauge = 22,            // worker: resource; value: amount in use on the whole machine
   timed_out = 23,        // value: the timeout in ns
   interrupted = 24,      // by Ctrl-C; worker: how many tasks run; value: for how many ns they are waited for, 0 when killed
+  run_timed_out = 25,    // worker: how many tasks ran; value: the run's timeout in ns
+  deadline_at_risk = 26, // value: ns left
+  deadline_missed = 27,
+  breaker_opened = 28,   // the task whose failure opened it; value: how many failed in a row
+  breaker_closed = 29,   // the task whose success closed it
 };
-inline constexpr int kEventKinds = 25;
+inline constexpr int kEventKinds = 30;
 
 /// One record, as it is handed in and out. The layout is read by others as it stands: change it with kEventVersion.
 struct Event {

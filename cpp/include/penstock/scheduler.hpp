@@ -66,6 +66,7 @@ struct Submission {
   std::span<const Instant> deadline;       // instant on the driver's clock; kNever: none
   std::span<const Instant> timeout;        // longest run time of one attempt in ns; 0: none
   std::span<const std::uint8_t> tolerant;  // 1: runs once all predecessors have ended and one has succeeded
+  std::span<const std::uint8_t> forgiven;  // 1: what depends on it runs though it fails, or fails to run
 };
 
 /// One attempt handed to an executor.
@@ -142,8 +143,9 @@ class Scheduler {
   /// waits for the task itself. Returns false for a late report.
   bool defer(const Report& report, std::span<const TaskId> children, Instant now, std::vector<TaskId>& settled);
 
-  /// Ends tasks that have not ended; cause cancelled or skipped. `running` receives the attempts that their
-  /// executors should end. Dependants end too: skipped ones as skipped, others as upstream_failed.
+  /// Ends tasks that have not ended; cause cancelled or skipped, or timeout for a task whose time is over whether an
+  /// attempt of it runs or not: it has failed. `running` receives the attempts that their executors should end.
+  /// Dependants end too: skipped ones as skipped, others as upstream_failed.
   void cancel(std::span<const TaskId> tasks, Cause cause, Instant now, std::vector<Start>& running,
               std::vector<TaskId>& settled);
 
@@ -208,6 +210,7 @@ class Scheduler {
   void log(EventKind kind, Instant now, TaskId task, Attempt attempt, std::uint32_t worker, std::int64_t value,
            Cause cause, State state);
   static bool move(Record& record, std::uint64_t expected, State to, Cause cause);
+  bool is_missed(TaskId ended) const;
 
   ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout, std::uint32_t family);
   void note_peak(const Demand& demand);

@@ -33,11 +33,11 @@ template <class... States>
 
 // Row = the state before, bits = the states that may follow.
 inline constexpr std::array<std::uint8_t, kStates> kTransitions = {
-  /* waiting         */ to(State::ready, State::cancelled, State::upstream_failed),
-  /* ready           */ to(State::running, State::cancelled),
+  /* waiting         */ to(State::ready, State::failed, State::cancelled, State::upstream_failed),
+  /* ready           */ to(State::running, State::failed, State::cancelled),
   /* running         */
   to(State::succeeded, State::failed, State::backoff, State::ready, State::waiting, State::cancelled),
-  /* backoff         */ to(State::ready, State::cancelled),
+  /* backoff         */ to(State::ready, State::failed, State::cancelled),
   /* succeeded       */ to(),
   /* failed          */ to(),
   /* cancelled       */ to(),

@@ -254,4 +254,6 @@ def _lost(launch: Launch, ending: Ending) -> TaskFailed:
         reason += " before the task returned"
     if launch.spec.memory_limit is not None:
         reason += f"; its memory_limit was {launch.spec.memory_limit} bytes"
-    return TaskFailed(launch.name, reason, Cause.LOST, launch.attempt)
+    code = ending.code
+    exit_code, number = (None, None) if code is None else (code, None) if code >= 0 else (None, -code)
+    return TaskFailed(launch.name, reason, Cause.LOST, launch.attempt, exit_code, number)

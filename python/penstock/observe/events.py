@@ -75,6 +75,16 @@ class EventKind(IntEnum):
     INTERRUPTED = 24
     """By Ctrl-C: nothing more starts. `worker` is how many tasks run, `value` how long they are waited for in nanoseconds, 0 when
     they are killed."""
+    RUN_TIMED_OUT = 25
+    """The run's own timeout has passed. `worker` is how many tasks ran, `value` the timeout in nanoseconds."""
+    DEADLINE_AT_RISK = 26
+    """The task has not ended, and will hardly end in time; `value` is how many nanoseconds are left."""
+    DEADLINE_MISSED = 27
+    """The task had not ended at its deadline."""
+    BREAKER_OPENED = 28
+    """`value` attempts of the task's breaker have failed in a row, the last of them of this task."""
+    BREAKER_CLOSED = 29
+    """An attempt of the task, let through to try, has succeeded."""
 
 
 STATE_AFTER: dict[EventKind, State] = {
@@ -233,5 +243,6 @@ _ABOUT_NO_TASK = frozenset(
         EventKind.RUN_FINISHED,
         EventKind.GAUGE,
         EventKind.INTERRUPTED,
+        EventKind.RUN_TIMED_OUT,
     }
 )
