@@ -18,6 +18,7 @@ void bind_crew(py::module_& m);
 void bind_readiness(py::module_& m);
 void bind_ledger(py::module_& m);
 void bind_ranking(py::module_& m);
+void bind_planner(py::module_& m);
 void bind_priority_heap(py::module_& m);
 
 }  // namespace penstock::bindings

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   bind_event_log(m);
   bind_ledger(m);
   bind_ranking(m);
+  bind_planner(m);
   bind_readiness(m);
   bind_priority_heap(m);
   bind_scheduler(m);

@@ -295,6 +295,54 @@ def frozen_rank(
     remaining: int = 0,
 ) -> float: ...
 
+class StopFlag:
+    """Ends `make_plan` from any thread."""
+
+    def __init__(self) -> None: ...
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+
+def make_plan(
+    durations: _Column,
+    demands: _Column,
+    capacity: _Column,
+    indptr: _Column | None = None,
+    indices: _Column | None = None,
+    release: _Column | None = None,
+    *,
+    budget_s: float | None = None,
+    iterations: int = 0,
+    seed: int = 0,
+    stop: StopFlag | None = None,
+) -> tuple[bool, bytes, bytes, int, int, int]:
+    """Search for a short schedule; see `penstock.planning.schedule_arrays`. `indices` are positions in the batch.
+
+    Returns (whether there is one, starts as int64, order as uint32, makespan, lower bound, schedules made). Works
+    without the GIL and looks for signals every 20 ms.
+    """
+
+def list_schedule(
+    durations: _Column,
+    demands: _Column,
+    capacity: _Column,
+    ranks: _Column,
+    indptr: _Column | None = None,
+    indices: _Column | None = None,
+    release: _Column | None = None,
+    *,
+    serial: bool = False,
+) -> tuple[bool, bytes, bytes, int, int, int]:
+    """Make one schedule by ranks, see `penstock.planning.schedule_by_rank`; returns what `make_plan` does."""
+
+def plan_levels(
+    durations: _Column,
+    indptr: _Column | None = None,
+    indices: _Column | None = None,
+    *,
+    budget_s: float | None = None,
+) -> bytes | None:
+    """Return the longest chain of durations from each task's start, int64, or None when time was up."""
+
 class PriorityHeap:
     """The native priority heap alone: a smaller rank leaves first, equal ranks first in, first out.
 
