@@ -118,15 +118,17 @@ def test_a_search_that_nothing_would_end_is_refused():
 
 @pytest.mark.parametrize("budget", [-1, float("nan"), float("inf"), "soon", True, None])
 def test_a_budget_is_a_finite_number_of_seconds(budget):
-    with pytest.raises(OptionError, match="plan_budget=.*allowed is a number of seconds from 0 up"):
+    with pytest.raises(OptionError, match=r"plan_budget=.*allowed is a number of seconds from 0 up"):
         check_budget(budget)
 
 
 def test_a_cycle_and_a_demand_above_the_capacity_are_refused():
     with pytest.raises(_core.CycleError) as refused:
-        schedule_arrays(array("q", [1, 1]), array("q", [1, 1]), array("q", [1]), array("q", [0, 1, 2]), array("q", [1, 0]))
+        schedule_arrays(
+            array("q", [1, 1]), array("q", [1, 1]), array("q", [1]), array("q", [0, 1, 2]), array("q", [1, 0])
+        )
     assert refused.value.args[0] == [0, 1]
-    with pytest.raises(ValueError, match="task 1 asks for 3 of resource 0; allowed is 0 .. 2"):
+    with pytest.raises(ValueError, match=r"task 1 asks for 3 of resource 0; allowed is 0 \.\. 2"):
         schedule_arrays(array("q", [1, 1]), array("q", [1, 3]), array("q", [2]))
     with pytest.raises(ValueError, match="ranks has 1 entries for 2 tasks"):
         schedule_by_rank(array("q", [1, 1]), array("q", [1, 1]), array("q", [2]), array("d", [0.0]))
@@ -157,7 +159,9 @@ def test_a_pipeline_is_planned_under_its_limits():
     made = make_schedule(p.freeze(), limits, budget_s=None, iterations=100)
     assert made.guessed == 0
     assert list(made.durations_ns) == [2 * NS, 4 * NS, 2 * NS, 2 * NS]
-    assert made.makespan_ns == 8 * NS  # 14 core seconds on two cores do not pack better: the wide one needs both at once
+    assert (
+        made.makespan_ns == 8 * NS
+    )  # 14 core seconds on two cores do not pack better: the wide one needs both at once
     assert made.starts_ns[1] >= 2 * NS
 
 

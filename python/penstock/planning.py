@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from penstock.pipeline import FrozenPipeline
     from penstock.resources import Limits
 
-__all__ = ["MOST_TASKS", "PLAN_BUDGET_S", "Schedule", "check_budget", "make_schedule", "schedule_arrays", "schedule_by_rank"]
+__all__ = [
+    "MOST_TASKS",
+    "PLAN_BUDGET_S",
+    "Schedule",
+    "check_budget",
+    "make_schedule",
+    "schedule_arrays",
+    "schedule_by_rank",
+]
 
 NS = 1_000_000_000
 PLAN_BUDGET_S = 0.1
@@ -115,7 +123,9 @@ def schedule_arrays(
         raise OptionError("budget_s=None, iterations=0 and no stop=: nothing would end the search; give one of them.")
     if budget_s is not None:
         # A step between two looks at the clock takes longer in a larger graph.
-        budget_s = max(0.0, check_budget(budget_s, "budget_s") * (1 - SPARE) - 5e-7 * min(len(durations_ns), MOST_TASKS))
+        budget_s = max(
+            0.0, check_budget(budget_s, "budget_s") * (1 - SPARE) - 5e-7 * min(len(durations_ns), MOST_TASKS)
+        )
     complete, starts, order, makespan, bound, schedules = _core.make_plan(
         durations_ns,
         demands,
@@ -170,7 +180,15 @@ def schedule_by_rank(
     )
     seconds = time.monotonic() - began
     return Schedule(
-        complete, array("q", starts), array("I", order), array("q", durations_ns), makespan, bound, schedules, 0, seconds
+        complete,
+        array("q", starts),
+        array("I", order),
+        array("q", durations_ns),
+        makespan,
+        bound,
+        schedules,
+        0,
+        seconds,
     )
 
 
