@@ -26,6 +26,7 @@ from penstock.task import Call, Task, command, task
 
 if TYPE_CHECKING:
     from penstock.breaker import Breaker
+    from penstock.observe.alerting import Alerts
     from penstock.pipeline import Pipeline
     from penstock.policies import Policy
     from penstock.retry import Retry
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from penstock.states import Cause, State
 
 __all__ = [
+    "Alerts",
     "Breaker",
     "Call",
     "Cause",
@@ -55,6 +57,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alerts": "penstock.observe.alerting",
     "Breaker": "penstock.breaker",
     "Cause": "penstock.states",
     "Pipeline": "penstock.pipeline",

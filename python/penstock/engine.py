@@ -46,6 +46,7 @@ from penstock.timers import Timers
 
 if TYPE_CHECKING:
     from penstock.executors import Report
+    from penstock.masking import Mask
     from penstock.options import TaskSpec
     from penstock.policies import Policy
 
@@ -91,6 +92,7 @@ class Engine(Bookkeeping):
         self.stopping = False
         self.timed_out = False  # the whole run
         self._closed = False
+        self.mask: Mask | None = None  # of what `secret=` names
         self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
         self.timers = Timers(self.scheduler.ring)
         self.attempts_of = Attempts(self)
@@ -468,6 +470,8 @@ class Engine(Bookkeeping):
     ) -> None:
         """Retry, fall back, or fail. A late report changes nothing but the lease that ends with it."""
         scheduler = self.scheduler
+        if self.mask is not None:
+            error = self.mask.cleaned(error, self.names[task])
         with self.lock:
             retry_at = None
             if self.is_running(task, attempt):
@@ -477,7 +481,7 @@ class Engine(Bookkeeping):
                     retry_at = self.attempts_of.next_attempt(task, attempt, cause, error, started)
                 except Exception as problem:  # noqa: BLE001  a retry rule of the user's own may raise
                     problem.__context__ = error
-                    self.errors[task] = problem
+                    self.errors[task] = problem if self.mask is None else self.mask.cleaned(problem, self.names[task])
             _, settled = scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished)
         self.settled(settled)
         self.heed_failure(settled)

@@ -9,6 +9,7 @@ from penstock.errors import BreakerOpen, Cancelled
 from penstock.fallback import Value
 from penstock.inputs import inputs_of
 from penstock.states import Cause
+from penstock.template import CommandTemplate
 
 if TYPE_CHECKING:
     from penstock.engine import Engine
@@ -70,6 +71,8 @@ class Lanes:
             except BreakerOpen as error:
                 self._answer(task, attempt, None, error)
                 return
+        if engine.mask is not None and args and isinstance(args[0], CommandTemplate):
+            engine.mask.learn(args[0].env)
         self._launched[key] = executor
         executor.launch(
             Launch(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["FrozenPipeline", "OnFailure", "Pipeline", "Progress", "freeze_calls"]
 
 Progress = Literal["auto"] | bool
+AlertTargets = Callable[..., object] | str | object | Sequence[Callable[..., object] | str | object]
+"""A function of one `Alert`, an address, an `Alerts`, or several of these."""
+
 OnFailure = Literal["continue", "stop", "finish_running"]
 
 
@@ -145,11 +148,12 @@ class Pipeline:
         limits: Mapping[str, object] | None = None,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
-        alerts: Sequence[Callable[..., object]] = (),
+        alerts: AlertTargets = (),
         progress: Progress = "auto",
         trace: str | PathLike[str] | None = None,
         on_failure: OnFailure = "continue",
         timeout: Duration | None = None,
+        secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
     ) -> RunResult:
         """Run all calls and return when the last one has ended.
@@ -165,7 +169,9 @@ class Pipeline:
             workers: threads that run tasks; None for as many as the machine and the tasks call for.
             on_event: a function, or several, called with each event of the run, in order, on a thread of its own; what it
                 raises is reported once and changes nothing.
-            alerts: called with what has failed, as it fails.
+            alerts: who is told of failures, stalls, missed deadlines and the end: functions of one `Alert`, webhook URLs,
+                addresses of Apprise (with the extra `alerts`), or `Alerts` with settings; one or several. What fails to
+                be delivered is tried again and logged, and changes nothing.
             progress: True for a live display, or plain lines where standard output is no terminal; "auto" for a live
                 display in a terminal and nothing elsewhere; False for nothing.
             trace: where to write a trace for Perfetto or chrome://tracing; None for nowhere.
@@ -173,6 +179,8 @@ class Pipeline:
                 everything else does. "finish_running": nothing more starts. "stop": what runs is ended as well.
             timeout: seconds, or text such as "2h", for the whole run. What runs then has failed with the cause TIMEOUT,
                 and what has not started is cancelled.
+            secret: names of environment variables, penstock's own or of a command's `env`, whose values are replaced by
+                *** in errors, and so in alerts, logs, tables and displays. Results stay as they are.
             grace_s: seconds between Ctrl-C and killing what still runs; >= 0.
 
         Returns:
@@ -194,6 +202,7 @@ class Pipeline:
             trace=trace,
             on_failure=on_failure,
             timeout=timeout,
+            secret=secret,
             grace_s=grace_s,
         )
 
@@ -204,11 +213,12 @@ class Pipeline:
         limits: Mapping[str, object] | None = None,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
-        alerts: Sequence[Callable[..., object]] = (),
+        alerts: AlertTargets = (),
         progress: Progress = False,
         trace: str | PathLike[str] | None = None,
         on_failure: OnFailure = "continue",
         timeout: Duration | None = None,
+        secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
     ) -> Run:
         """Start running and return at once, with a handle on the live run.
@@ -227,6 +237,7 @@ class Pipeline:
             trace=trace,
             on_failure=on_failure,
             timeout=timeout,
+            secret=secret,
             grace_s=grace_s,
         )
 

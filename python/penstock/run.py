@@ -6,7 +6,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from penstock.executors import Usage
     from penstock.future import Future
+    from penstock.masking import Mask
     from penstock.observe.protocol import Table
     from penstock.options import TaskSpec
     from penstock.pipeline import Pipeline
@@ -90,11 +91,12 @@ class Run:
         limits: Mapping[str, object] | None = None,
         workers: int | None = None,
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
-        alerts: Sequence[Callable[..., Any]] = (),
+        alerts: Any = (),
         progress: bool | str = "auto",
         trace: Any = None,
         on_failure: str = "continue",
         timeout: Any = None,
+        secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
         news: Mailbox | None = None,
     ) -> None:
@@ -112,6 +114,7 @@ class Run:
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
         self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.on_failure = on_failure
+        self._engine.mask = mask_of(secret)
         for name, call in zip(frozen.names, frozen.calls, strict=True):
             # Refused before there is a display, and before an older trace is overwritten.
             self._engine.limits.check(name, call.spec.demand)
@@ -388,6 +391,19 @@ class RunResult(Mapping[str, Any]):
 def _check_seconds(option: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise OptionError(f"{option}={value!r}: allowed is a number of seconds from 0 up.")
+
+
+def mask_of(secret: str | Iterable[str]) -> Mask | None:
+    """Return what hides the values of these environment variables; None when there are none to hide.
+
+    Raises:
+        OptionError: they are no names.
+    """
+    if not secret:
+        return None
+    from penstock.masking import Mask
+
+    return Mask(secret)
 
 
 def _timeout_s(value: Any) -> float | None:

@@ -16,7 +16,7 @@ from penstock.interrupts import Mailbox, heed_interrupts
 from penstock.observe.events import EventKind
 from penstock.options import make_spec
 from penstock.policies import Policy, resolve
-from penstock.run import Run, RunResult, View, value_of
+from penstock.run import Run, RunResult, View, mask_of, value_of
 from penstock.states import Cause, State
 from penstock.task import Call, Task, as_task, call_of
 
@@ -50,7 +50,7 @@ class Runtime:
         policy: "fifo", "priority", "utilisation", "hybrid", "product", or a `Policy`.
         limits: how much of the machine may be used, as in `Pipeline.run`.
         name: for observers.
-        on_event, alerts: as in `Pipeline.run`.
+        on_event, alerts, secret: as in `Pipeline.run`.
 
     Raises:
         OptionError, ResourceError: an argument is not allowed; says which.
@@ -64,11 +64,13 @@ class Runtime:
         *,
         name: str = "runtime",
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
-        alerts: Sequence[Callable[..., Any]] = (),
+        alerts: Any = (),
+        secret: str | Iterable[str] = (),
     ) -> None:
         from penstock.observe.attach import attach
 
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._engine.mask = mask_of(secret)
         self._closing = threading.Lock()
         self._closed = False
         self._tasks: dict[Any, Task[..., Any]] = {}

@@ -4,7 +4,8 @@ import pytest
 
 from penstock import Pipeline, Retry, task
 from penstock.errors import TaskFailed
-from penstock.observe.alerts import AlertKind, error_line, watch_alerts, watch_events
+from penstock.observe.alerting import watch_alerts
+from penstock.observe.alerts import AlertKind, error_line, watch_events
 from penstock.observe.events import EventKind
 from penstock.states import Cause
 
@@ -40,12 +41,12 @@ def test_a_kind_compares_with_its_text():
     assert AlertKind.FAILED == "failed"
 
 
-def test_a_run_in_which_nothing_failed_gives_no_alert(scene):
+def test_a_run_in_which_nothing_failed_says_only_that_it_is_done(scene):
     scene.add("a")
     scene.ran(0, 0, 0, 1)
     scene.event(EventKind.RUN_FINISHED, 1)
     scene.log.close()
-    assert alerts_of(scene) == []
+    assert [str(alert) for alert in alerts_of(scene)] == ["[demo] all is done: 1 task in 1.00s"]
 
 
 def test_an_unknown_error_is_its_cause():

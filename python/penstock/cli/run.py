@@ -27,6 +27,9 @@ __all__ = ["run"]
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
 @click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
+@click.option(
+    "--secret", multiple=True, metavar="NAME", help="Mask the value of this environment variable; may be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON; everything else goes to stderr.")
 def run(
     target: str,
@@ -35,6 +38,7 @@ def run(
     workers: int | None,
     trace: str | None,
     progress: bool | None,
+    secret: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run the pipeline in FILE (.py, .yaml), or the one called NAME of several.
@@ -51,6 +55,7 @@ def run(
             limits=limits,
             workers=workers,
             trace=trace,
+            secret=secret,
             progress=(not as_json) if progress is None else progress,
         )
     if as_json:

@@ -1,30 +1,34 @@
-"""Hooks on a run: `on_event=` is called with every event, `alerts=[...]` with what went wrong.
+"""What is worth telling somebody about a run, as it happens: `Alert` and the kinds of it, and `on_event=` hooks.
 
-Each hook has a thread of its own (see `subscription`), so a hook that raises, blocks or is slow costs the
+Each reader has a thread of its own (see `subscription`), so a hook that raises, blocks or is slow costs the
 run nothing but its share of the processor.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.errors import TaskFailed, message_of
+from penstock.errors import BreakerOpen, TaskFailed, message_of
+from penstock.observe.alert_rules import RetryStorm, Stall
 from penstock.observe.events import Event, EventKind, events_of
 from penstock.observe.subscription import Subscription
+from penstock.observe.text import plural, size_text, span_text
 from penstock.observe.timeline import Timeline
 from penstock.states import Cause, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from penstock.observe.alerting import Alerts
     from penstock.observe.events import Events
     from penstock.observe.protocol import RunView
 
-__all__ = ["Alert", "AlertKind", "watch_alerts", "watch_events"]
+__all__ = ["Alert", "AlertKind", "AlertStream", "watch_events"]
 
 MOST_CHARACTERS = 300
 """An error's line is cut there: some libraries put a whole array into theirs."""
@@ -40,9 +44,25 @@ class AlertKind(str, Enum):
     TIMED_OUT = "timed_out"
     """An attempt was given up at its timeout; FAILED, RETRYING or FALLBACK follows."""
     FALLBACK = "fallback"
-    """No attempt is left, and the task's fallback is asked for the result."""
+    """No attempt is left, and a fallback is asked for the result."""
+    RETRY_STORM = "retry_storm"
+    """Many attempts of the run have failed and follow one another within a short time."""
+    STALLED = "stalled"
+    """Nothing has finished for many times as long as a task usually takes."""
+    DEADLINE_AT_RISK = "deadline_at_risk"
+    """A task will hardly end by its deadline."""
+    DEADLINE_MISSED = "deadline_missed"
+    """A task had not ended at its deadline."""
+    BREAKER_OPENED = "breaker_opened"
+    """A circuit breaker stops its tasks from being tried."""
+    MEMORY_GUARD = "memory_guard"
+    """Memory is short, and penstock starts less, or ended a task to start it again later."""
+    RUN_TIMED_OUT = "run_timed_out"
+    """The run's own timeout is over."""
     RUN_FAILED = "run_failed"
     """The run is over and some task failed."""
+    RUN_FINISHED = "run_finished"
+    """The run is over and none failed."""
 
     def __str__(self) -> str:
         return self.value
@@ -50,17 +70,20 @@ class AlertKind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something went wrong in a run.
+    """Something that somebody should know about a run.
 
     Attributes:
         kind: what happened.
         pipeline: the pipeline's name.
-        task: the task's name; None for RUN_FAILED.
-        attempt: the attempt that failed; 0 for RUN_FAILED.
+        task: the task's name; None when it is about the run.
+        attempt: the attempt that failed; 0 when it is about none.
         cause: why, apart from the state.
         error: the task's exception when it is known.
-        text: the error in one line, or for RUN_FAILED a sentence about the run.
+        text: the error in one line, or a sentence.
         elapsed_s: seconds from the start of the run.
+        family: the name of the task that it was a call of; what alerts are grouped by.
+        count: how many alerts of one kind, family and cause this one stands for; the others' names are in `others`.
+        others: names of the other tasks, at most ten.
     """
 
     kind: AlertKind
@@ -71,12 +94,20 @@ class Alert:
     error: BaseException | None
     text: str
     elapsed_s: float
+    family: str | None = None
+    count: int = 1
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.task is None:
             return f"[{self.pipeline}] {self.text}"
         kind = self.kind.value.replace("_", " ")
-        return f"[{self.pipeline}] '{self.task}' {kind} (attempt {self.attempt}): {self.text}"
+        more = ""
+        if self.count > 1:
+            named = ", ".join(f"'{name}'" for name in self.others)
+            more = f" (and {self.count - 1} more like it{f': {named}' if named else ''})"
+        attempt = f" (attempt {self.attempt})" if self.attempt else ""
+        return f"[{self.pipeline}] '{self.task}' {kind}{attempt}: {self.text}{more}"
 
 
 _ALERTS = {
@@ -84,6 +115,17 @@ _ALERTS = {
     EventKind.RETRYING: AlertKind.RETRYING,
     EventKind.TIMED_OUT: AlertKind.TIMED_OUT,
     EventKind.FALLBACK: AlertKind.FALLBACK,
+    EventKind.DEADLINE_AT_RISK: AlertKind.DEADLINE_AT_RISK,
+    EventKind.DEADLINE_MISSED: AlertKind.DEADLINE_MISSED,
+    EventKind.BREAKER_OPENED: AlertKind.BREAKER_OPENED,
+}
+_GUARD = {
+    EventKind.__members__[name]: text
+    for name, text in (
+        ("GUARD_CLOSED", "memory is short, so at most one task runs until there is room"),
+        ("EVICTED", "it was ended for its memory and starts again later"),
+    )
+    if name in EventKind.__members__
 }
 
 
@@ -114,69 +156,143 @@ def watch_events(view: RunView, hook: Callable[[Event], object]) -> Subscription
                 return
             subscription.shield(hook, event)
 
-    subscription = Subscription(view, deliver, name=f"on_event hook {_name_of(hook)}")
+    subscription = Subscription(view, deliver, name=f"on_event hook {name_of(hook)}")
     return subscription.start()
 
 
-def watch_alerts(view: RunView, target: Callable[[Alert], object]) -> Subscription:
-    """Start calling `target` with each `Alert` of the run, on a thread of its own."""
+class AlertStream:
+    """Finds what is worth an alert in a run's log.
 
-    timeline = Timeline()
-    fallen_back: set[int] = set()
+    Args:
+        view: the run.
+        wanted: the kinds that are asked for, and the thresholds of those that are rules.
+    """
 
-    def deliver(rows: Events) -> None:
-        timeline.update(rows)
-        for alert in _alerts_in(view, rows, timeline, fallen_back):
-            if subscription.abandoned:
-                return
-            subscription.shield(target, alert)
+    def __init__(self, view: RunView, wanted: Alerts) -> None:
+        self._view = view
+        self._kinds = frozenset(AlertKind) if wanted.kinds is None else frozenset(wanted.kinds)
+        self._timeline = Timeline()
+        self._fallen_back: set[int] = set()
+        self._storm = RetryStorm(wanted.storm_retries, wanted.storm_within_s)
+        self._stall = Stall(wanted.stalled_times, wanted.stalled_least_s)
 
-    subscription = Subscription(view, deliver, name=f"alert target {_name_of(target)}")
-    return subscription.start()
+    def feed(self, rows: Events) -> Iterable[Alert]:
+        """Yield the alerts that the next rows of the log call for."""
+        self._timeline.update(rows)
+        self._stall.feed(rows)
+        view, origin_ns = self._view, self._timeline.origin_ns
+        telling = rows[np.isin(rows["kind"], (*_ALERTS, *_GUARD, EventKind.RUN_FINISHED, EventKind.RUN_TIMED_OUT))]
+        for event in events_of(view, telling, origin_ns):
+            for alert in self._of(event):
+                if alert.kind in self._kinds:
+                    yield alert
 
+    def quiet(self, now_ns: int) -> Iterable[Alert]:
+        """Yield the alert that nothing has finished for long, once for each time that it comes to that."""
+        if AlertKind.STALLED not in self._kinds or not self._stall.is_due(now_ns, self._expected_ns()):
+            return
+        names = [f"'{self._view.names[task]}'" for task in self._timeline.tasks_in(State.RUNNING)[:3].tolist()]
+        running = self._timeline.counts()[State.RUNNING]
+        listed = (
+            f"; {plural(running, 'task')} running: {', '.join(names)}{', ...' if running > 3 else ''}" if names else ""
+        )
+        text = (
+            f"nothing has finished for {span_text(self._stall.still_s(now_ns))}, "
+            f"where a task takes {span_text(self._stall.usual_s)}{listed or '; nothing runs'}"
+        )
+        yield self._about_run(AlertKind.STALLED, text, (now_ns - self._timeline.origin_ns) / 1e9)
 
-def _alerts_in(view: RunView, rows: Events, timeline: Timeline, fallen_back: set[int]) -> Iterable[Alert]:
-    telling = rows[np.isin(rows["kind"], (*_ALERTS, EventKind.RUN_FINISHED))]
-    for event in events_of(view, telling, timeline.origin_ns):
+    def patience_s(self, now_ns: int) -> float | None:
+        """Return after how many seconds `quiet` should be asked; None for not before the next event."""
+        counts = self._timeline.counts()
+        unfinished = counts[State.RUNNING] + counts[State.READY] + counts[State.BACKOFF]
+        if AlertKind.STALLED not in self._kinds or not unfinished or self._timeline.paused:
+            return None
+        return self._stall.patience_s(now_ns, self._expected_ns())
+
+    def _expected_ns(self) -> int:
+        """The longest time that a task which runs now was said to take."""
+        running = self._timeline.tasks_in(State.RUNNING)[:64].tolist()
+        return int(max((self._view.specs[task].duration_s or 0.0 for task in running), default=0.0) * 1e9)
+
+    def _of(self, event: Event) -> Iterable[Alert]:
         if event.kind is EventKind.RUN_FINISHED:
-            yield from _run_failed(view, event, timeline)
+            yield self._end(event)
+        elif event.kind is EventKind.RUN_TIMED_OUT:
+            text = f"the run's timeout of {span_text(event.value / 1e9)} is over; {plural(event.worker, 'task')} ran"
+            yield self._about_run(AlertKind.RUN_TIMED_OUT, text, event.elapsed_s)
+        elif event.kind in _GUARD:
+            used = f" ({size_text(event.value)} in use)" if event.value else ""
+            yield self._about(AlertKind.MEMORY_GUARD, event, _GUARD[event.kind] + used, None)
         elif event.task is not None:
-            if event.kind is EventKind.FALLBACK:
-                fallen_back.add(event.task)
-            elif event.kind is EventKind.RETRYING and event.task in fallen_back:
-                continue  # the fallback is the next attempt, and its alert has been sent
-            error = view.error(event.task)
-            yield Alert(
-                kind=_ALERTS[event.kind],
-                pipeline=view.name,
-                task=event.name,
-                attempt=event.attempt,
-                cause=event.cause,
-                error=error,
-                text=error_line(error, event.cause),
-                elapsed_s=event.elapsed_s,
+            yield from self._of_task(event, event.task)
+
+    def _of_task(self, event: Event, task: int) -> Iterable[Alert]:
+        if event.kind is EventKind.FALLBACK:
+            self._fallen_back.add(task)
+        elif event.kind is EventKind.RETRYING:
+            if task in self._fallen_back:
+                return  # the fallback is the next attempt, and its alert has been sent
+            if (storm := self._storm.feed(event.time_ns)) is not None:
+                text = f"{storm} attempts failed and are tried again within {span_text(self._storm.within_s)}, the last of '{event.name}'"
+                yield self._about_run(AlertKind.RETRY_STORM, text, event.elapsed_s)
+        error = self._view.error(task)
+        if event.kind is EventKind.DEADLINE_AT_RISK:
+            yield self._about(
+                AlertKind.DEADLINE_AT_RISK,
+                event,
+                f"{span_text(event.value / 1e9)} are left; {self._view.why(task)}",
+                None,
             )
+        elif event.kind is EventKind.DEADLINE_MISSED:
+            yield self._about(AlertKind.DEADLINE_MISSED, event, self._view.why(task), None)
+        elif event.kind is EventKind.BREAKER_OPENED:
+            breaker = self._view.specs[task].breaker
+            said = error.last if isinstance(error, BreakerOpen) else error_line(error)  # it may have come so far since
+            text = f"breaker '{breaker.name if breaker else ''}' opened after {plural(event.value, 'failure')} in a row; {said}"
+            yield self._about(AlertKind.BREAKER_OPENED, event, text, error)
+        else:
+            yield self._about(_ALERTS[event.kind], event, error_line(error, event.cause), error)
+
+    def _about(self, kind: AlertKind, event: Event, text: str, error: BaseException | None) -> Alert:
+        family = None if event.task is None else self._view.specs[event.task].name
+        return Alert(
+            kind=kind,
+            pipeline=self._view.name,
+            task=event.name,
+            attempt=event.attempt,
+            cause=event.cause,
+            error=error,
+            text=text,
+            elapsed_s=event.elapsed_s,
+            family=family,
+        )
+
+    def _about_run(self, kind: AlertKind, text: str, elapsed_s: float) -> Alert:
+        return Alert(kind, self._view.name, None, 0, Cause.NONE, None, text, elapsed_s)
+
+    def _end(self, event: Event) -> Alert:
+        view, timeline = self._view, self._timeline
+        failed = [task for task in timeline.tasks_in(State.FAILED).tolist() if not view.specs[task].allow_failure]
+        if not failed:
+            text = f"all is done: {plural(len(timeline), 'task')} in {span_text(event.elapsed_s)}"
+            cancelled = timeline.counts()[State.CANCELLED]
+            if cancelled:
+                text += f", {cancelled} of them cancelled or skipped"
+            return self._about_run(AlertKind.RUN_FINISHED, text, event.elapsed_s)
+        held_up = timeline.counts()[State.UPSTREAM_FAILED]
+        shown = ", ".join(f"'{view.names[task]}'" for task in failed[:5])
+        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        after = f"; {held_up} that depend on them never ran" if held_up else ""
+        text = f"{len(failed)} of {len(timeline)} tasks failed: {shown}{more}{after}"
+        return self._about_run(AlertKind.RUN_FAILED, text, event.elapsed_s)
 
 
-def _run_failed(view: RunView, event: Event, timeline: Timeline) -> Iterable[Alert]:
-    failed = timeline.tasks_in(State.FAILED).tolist()
-    if not failed:
-        return
-    held_up = timeline.counts()[State.UPSTREAM_FAILED]
-    shown = ", ".join(f"'{view.names[task]}'" for task in failed[:5])
-    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    after = f"; {held_up} that depend on them never ran" if held_up else ""
-    yield Alert(
-        kind=AlertKind.RUN_FAILED,
-        pipeline=view.name,
-        task=None,
-        attempt=0,
-        cause=Cause.NONE,
-        error=None,
-        text=f"{len(failed)} of {len(timeline)} tasks failed: {shown}{more}{after}",
-        elapsed_s=event.elapsed_s,
-    )
-
-
-def _name_of(hook: object) -> str:
+def name_of(hook: object) -> str:
+    """Return what a hook is called in messages."""
     return repr(getattr(hook, "__qualname__", None) or type(hook).__qualname__)
+
+
+def now_ns() -> int:
+    """The instant on the clock of the run's events."""
+    return time.monotonic_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from penstock.errors import OptionError
 if TYPE_CHECKING:
     from os import PathLike
 
+    from penstock.observe.alerting import Alerts, AlertWatch
     from penstock.observe.protocol import RunView
     from penstock.observe.subscription import Subscription
 
@@ -18,6 +20,9 @@ __all__ = ["Observers", "attach"]
 
 HOOK_GRACE_S = 5.0
 """How long the end of a run waits for hooks and alert targets to take their last events, all together."""
+
+ALERT_GRACE_S = 15.0
+"""The same for alerts that leave the machine: mail servers take their time, and the last alert says how the run ended."""
 
 WRITER_GRACE_S = 600.0
 """How long it waits for the trace: a file that ends too early is worth less than the wait."""
@@ -35,7 +40,11 @@ class Observers:
     """
 
     def __init__(
-        self, hooks: Sequence[Subscription], writers: Sequence[Subscription], *, show_progress: bool = False
+        self,
+        hooks: Sequence[Subscription | AlertWatch],
+        writers: Sequence[Subscription],
+        *,
+        show_progress: bool = False,
     ) -> None:
         self.show_progress = show_progress
         self._hooks = tuple(hooks)
@@ -45,16 +54,17 @@ class Observers:
         """Let the readers take what is left of the closed log; a hook that hangs is left behind with a warning."""
         for writer in self._writers:
             writer.close(WRITER_GRACE_S)
-        until = time.monotonic() + HOOK_GRACE_S
+        begun = time.monotonic()
         for hook in self._hooks:
-            hook.close(max(until - time.monotonic(), 0.0))
+            grace_s = ALERT_GRACE_S if getattr(hook, "goes_out", False) else HOOK_GRACE_S
+            hook.close(max(begun + grace_s - time.monotonic(), 0.0))
 
 
 def attach(
     view: RunView,
     *,
     on_event: Hook | Sequence[Hook] | None = None,
-    alerts: Sequence[Hook] = (),
+    alerts: object = (),
     progress: object = False,
     trace: str | PathLike[str] | None = None,
 ) -> Observers:
@@ -63,20 +73,21 @@ def attach(
     Args:
         view: the run.
         on_event: a function, or several, called with each `Event`.
-        alerts: functions called with each `Alert`.
+        alerts: functions called with each `Alert`, addresses, and `Alerts`; one or several.
         progress: True, False or "auto", see `progress.watch_progress`.
         trace: path of a trace to write.
 
     Raises:
-        OptionError: a hook cannot be called, `progress` is none of its values, or the trace cannot be written;
-            no reader has been started then.
+        OptionError: a hook cannot be called, an alert's address is none, `progress` is none of its values, or the trace
+            cannot be written; no reader has been started then.
+        ExtraMissingError: an alert's address needs an extra that is not installed.
     """
     hooks = _callables("on_event", on_event)
-    targets = _callables("alerts", alerts)
+    told = _alerts(alerts)
     if progress not in (True, False, None, "auto"):
         raise OptionError(f"progress={progress!r}: allowed is True, False or 'auto'.")
     writers: list[Subscription] = []
-    watchers: list[Subscription] = []
+    watchers: list[Subscription | AlertWatch] = []
     show_progress = False
     if trace is not None:
         from penstock.observe.trace import watch_trace
@@ -88,12 +99,28 @@ def attach(
         if (shown := watch_progress(view, progress)) is not None:
             writers.append(shown)
             show_progress = True
-    if hooks or targets:
-        from penstock.observe.alerts import watch_alerts, watch_events
+    if logging.getLogger("penstock.run").isEnabledFor(logging.INFO):
+        from penstock.observe.run_log import watch_log
+
+        if (logged := watch_log(view)) is not None:
+            writers.append(logged)
+    if hooks:
+        from penstock.observe.alerts import watch_events
 
         watchers += [watch_events(view, hook) for hook in hooks]
-        watchers += [watch_alerts(view, target) for target in targets]
+    if told:
+        from penstock.observe.alerting import watch_alerts
+
+        watchers += [watch_alerts(view, one) for one in told]
     return Observers(watchers, writers, show_progress=show_progress)
+
+
+def _alerts(given: object) -> list[Alerts]:
+    if given is None or given == () or given == []:
+        return []
+    from penstock.observe.alerting import alerts_of
+
+    return alerts_of(given)
 
 
 def _callables(option: str, given: object) -> list[Hook]:

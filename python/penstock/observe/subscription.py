@@ -67,6 +67,15 @@ class Subscription:
         return self._seen
 
     @property
+    def tick_s(self) -> float | None:
+        """As the argument; what `deliver` sets it to holds from the next wait on."""
+        return self._tick_s
+
+    @tick_s.setter
+    def tick_s(self, tick_s: float | None) -> None:
+        self._tick_s = tick_s
+
+    @property
     def abandoned(self) -> bool:
         """True when `close` gave up on the reader; it should return as soon as it can."""
         return self._abandoned
