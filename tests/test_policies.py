@@ -13,7 +13,7 @@ from penstock.policies import DEFAULT_POLICY, POLICIES, Policy, hybrid, resolve
 
 
 def test_presets_are_found_by_name_and_carry_it() -> None:
-    assert list(POLICIES) == ["fifo", "priority", "utilisation", "hybrid", "product"]
+    assert list(POLICIES) == ["fifo", "priority", "utilisation", "hybrid", "product", "bottom_level"]
     for name, policy in POLICIES.items():
         assert policy.name == name
         assert Policy.named(name) is policy
@@ -49,10 +49,12 @@ def test_what_the_presets_weigh() -> None:
         "utilisation": {"fit", "age"},
         "hybrid": {"priority", "demand", "critical_path", "age", "deadline"},
         "product": set(),
+        "bottom_level": {"critical_path"},
     }
     assert POLICIES["priority"].priority_raw
     assert POLICIES["product"].to_core()[0] == 1
-    assert all(policy.reserve_after_s == 1.0 for policy in POLICIES.values())
+    assert POLICIES["bottom_level"].reserve_after_s == 0.0
+    assert all(policy.reserve_after_s == 1.0 for name, policy in POLICIES.items() if name != "bottom_level")
 
 
 def test_hybrid_takes_weights_of_ones_own() -> None:
@@ -64,7 +66,7 @@ def test_hybrid_takes_weights_of_ones_own() -> None:
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    expected = "policy='hybird'; allowed is one of 'fifo', 'priority', 'utilisation', 'hybrid', 'product', or a penstock.Policy. Did you mean 'hybrid'?"
+    expected = "policy='hybird'; allowed is one of 'fifo', 'priority', 'utilisation', 'hybrid', 'product', 'bottom_level', or a penstock.Policy. Did you mean 'hybrid'?"
     with pytest.raises(OptionError, match=re.escape(expected)):
         resolve("hybird")
     with pytest.raises(OptionError, match=re.escape("policy=3; allowed is one of")):

@@ -10,6 +10,13 @@ void bind_scheduler_settings(DoorClass& c) {
      d.core().rerank(typed(tasks), values.values(), or_clock(at));
      d.changed();
    }, py::arg("tasks"), py::arg("priorities"), now);
+  c.def("expect", [](Door& d, const py::object& tasks, const py::object& expected, Now at) {
+     const Column<std::uint32_t> ids(tasks, "tasks");
+     const Column<std::int64_t> values(expected, "expected");
+     d.core().expect({reinterpret_cast<const TaskId*>(ids.values().data()), ids.values().size()}, values.values(),
+                     or_clock(at));
+     d.changed();
+   }, py::arg("tasks"), py::arg("expected"), now);
   c.def("set_policy", [](Door& d, int form, bool raw, double priority, double demand, double critical_path, double age,
                          double deadline, double fit, double submitted, Instant reserve_after, Now at) {
      Policy policy{};

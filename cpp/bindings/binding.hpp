@@ -20,5 +20,6 @@ void bind_ledger(py::module_& m);
 void bind_ranking(py::module_& m);
 void bind_planner(py::module_& m);
 void bind_priority_heap(py::module_& m);
+void bind_simulator(py::module_& m);
 
 }  // namespace penstock::bindings

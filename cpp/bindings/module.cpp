@@ -15,4 +15,5 @@ PYBIND11_MODULE(_core, m) {
   bind_scheduler(m);
   bind_object_table(m);
   bind_crew(m);
+  bind_simulator(m);
 }

@@ -166,7 +166,8 @@ std::size_t Scheduler::start_from(const Head& head, const Head* next, Grant gran
       }
       out[started++] = {task, attempt, lease, grant.devices};
       const Extra& x = extras_[r.extra];
-      expected_end = x.expected > 0 && expected_end != kNever ? expected_end + x.expected : kNever;
+      const Instant expected = x.expected.load(std::memory_order_relaxed);
+      expected_end = expected > 0 && expected_end != kNever ? expected_end + expected : kNever;
       if (x.timeout > 0) arm(timeouts_, {now + x.timeout, task, attempt});
       const Event fact = event(EventKind::started, now, task, attempt, worker, static_cast<std::int64_t>(shape.lane),
                                Cause::none, State::running);
@@ -310,7 +311,7 @@ Scheduler::Shadow Scheduler::shadow_of(TaskId task, const Demand& demand) const 
 }
 
 bool Scheduler::leaves_room(const Head& head, const Shadow& shadow, Instant now) const {
-  const Instant expected = extras_[record(head.task).extra].expected;
+  const Instant expected = extras_[record(head.task).extra].expected.load(std::memory_order_relaxed);
   if (expected > 0 && shadow.until != kNever && now + expected <= shadow.until) return true;
   return within(head.shape->asks, shadow.spare);
 }

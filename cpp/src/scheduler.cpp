@@ -212,11 +212,8 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
     }
     r.origin = Record::origin_of(last_used, now - epoch_);
     if (expected > 0 || deadline != kNever || timeout > 0 || tolerant || forgiven) {
-      const std::size_t e = extra_count_++;
-      extras_.grow(extra_count_);
-      r.extra = static_cast<std::uint32_t>(e);
-      Extra& x = extras_[e];
-      x.expected = expected;
+      Extra& x = extra_of(r);
+      x.expected.store(expected, std::memory_order_relaxed);
       x.deadline = deadline;
       x.timeout = timeout;
       x.tolerant = tolerant;
@@ -226,6 +223,16 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
       }
     }
   }
+}
+
+/// A task's own entry, made where it has none.
+Scheduler::Extra& Scheduler::extra_of(Record& r) {
+  if (r.extra == 0) {
+    const std::size_t e = extra_count_++;
+    extras_.grow(extra_count_);
+    r.extra = static_cast<std::uint32_t>(e);
+  }
+  return extras_[r.extra];
 }
 
 void Scheduler::level(std::size_t first, const Submission& batch) {
@@ -269,7 +276,7 @@ void Scheduler::relevel() {
       if (!complete) continue;
       stack.pop_back();
       const Record& r = records_[t];
-      level[t] = below + static_cast<double>(std::max<Instant>(extras_[r.extra].expected, 1));
+      level[t] = below + static_cast<double>(std::max<Instant>(extras_[r.extra].expected.load(std::memory_order_relaxed), 1));
       longest = std::max(longest, level[t]);
     }
   }
@@ -296,7 +303,7 @@ Rank Scheduler::rank_of(const PolicyState& state, const Record& r, double priori
     f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);  // rounded, it may pass the longest
     if (shape.deadline) {
       f.deadline = extras_[r.extra].deadline;
-      f.remaining = extras_[r.extra].expected > 0 ? static_cast<Instant>(level) : 0;
+      f.remaining = extras_[r.extra].expected.load(std::memory_order_relaxed) > 0 ? static_cast<Instant>(level) : 0;
     }
   }
   return frozen_rank(policy, f, epoch_);
@@ -677,13 +684,40 @@ void Scheduler::rerank(std::span<const TaskId> tasks, std::span<const double> pr
   }
 }
 
+void Scheduler::expect(std::span<const TaskId> tasks, std::span<const Instant> expected, Instant) {
+  if (expected.size() != tasks.size() && expected.size() != 1) {
+    throw std::invalid_argument("expect got " + std::to_string(expected.size()) + " run times for " +
+                                std::to_string(tasks.size()) + " tasks; give one for each or one for all");
+  }
+  for (const Instant ns : expected) {
+    if (ns < 0) throw std::invalid_argument("an expected run time is " + std::to_string(ns) + " ns; it must be 0 or more");
+  }
+  for (const TaskId task : tasks) checked(task);
+  const std::scoped_lock lock(mutex_);
+  // A task with a deadline, whose rank a `finish` may compute meanwhile, has its entry already.
+  for (std::size_t k = 0; k < tasks.size(); ++k) {
+    extra_of(record(tasks[k])).expected.store(at_or(expected, k, Instant{0}), std::memory_order_relaxed);
+  }
+  const Policy policy = policy_.load(std::memory_order_seq_cst)->policy;
+  if (!uses_levels(policy)) return;
+  relevel();
+  rank_by(policy);
+}
+
 void Scheduler::set_policy(const Policy& policy, Instant now) {
   require_finite(policy);
   const std::scoped_lock lock(mutex_);
   const bool had_levels = uses_levels(policy_.load(std::memory_order_seq_cst)->policy);
+  if (uses_levels(policy) && !had_levels) relevel();
+  rank_by(policy);
+  log(EventKind::policy_changed, now, kNoTask, 0, 0, static_cast<std::int64_t>(policy_owners_.size()) - 1, Cause::none,
+      State::waiting);
+}
+
+/// Ranks what waits in heaps by this policy; what becomes ready meanwhile sees the new state and ranks again.
+void Scheduler::rank_by(const Policy& policy) {
   policy_owners_.push_back(std::make_unique<PolicyState>(PolicyState{policy}));
   const PolicyState* state = policy_owners_.back().get();
-  if (uses_levels(policy) && !had_levels) relevel();
   policy_.store(state, std::memory_order_seq_cst);
   for (std::size_t t = 0; t < size(); ++t) {
     Record& r = records_[t];
@@ -692,8 +726,6 @@ void Scheduler::set_policy(const Policy& policy, Instant now) {
     const double priority = r.priority.load(std::memory_order_seq_cst);
     shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, r, priority), index(task)});
   }
-  log(EventKind::policy_changed, now, kNoTask, 0, 0, static_cast<std::int64_t>(policy_owners_.size()) - 1, Cause::none,
-      State::waiting);
 }
 
 void Scheduler::set_capacity(int resource, Amount amount, Instant now) {

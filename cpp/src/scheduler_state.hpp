@@ -40,7 +40,7 @@ struct Scheduler::Record {
 
 /// What only some tasks have, kept apart so that the others stay small.
 struct Scheduler::Extra {
-  Instant expected = 0;
+  std::atomic<Instant> expected{0};  // relaxed: an estimate, orders nothing
   Instant deadline = kNever;
   Instant timeout = 0;
   std::uint32_t predecessors = 0;  // of a tolerant task

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.retry import Retry
     from penstock.run import Run, RunResult
     from penstock.runtime import Runtime
+    from penstock.simulate import Simulation, simulate
     from penstock.states import Cause, State
 
 __all__ = [
@@ -45,12 +46,14 @@ __all__ = [
     "Run",
     "RunResult",
     "Runtime",
+    "Simulation",
     "State",
     "Task",
     "__version__",
     "command",
     "current",
     "errors",
+    "simulate",
     "skip",
     "task",
     "value",
@@ -66,7 +69,9 @@ _HOMES = {
     "Run": "penstock.run",
     "RunResult": "penstock.run",
     "Runtime": "penstock.runtime",
+    "Simulation": "penstock.simulate",
     "State": "penstock.states",
+    "simulate": "penstock.simulate",
 }
 
 # `task` is both a module and the decorator: it is imported above, at once, because a module that is imported later

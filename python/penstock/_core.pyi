@@ -5,7 +5,7 @@ Conventions: a task is its id (from 0, in order of submission); an instant is na
 one-dimensional buffer (numpy, `array.array`, memoryview) of the length of the batch.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar, overload
 
 _T = TypeVar("_T")
@@ -128,6 +128,9 @@ class Scheduler:
         """Return (task, attempt, lane) of attempts whose timeout has passed, each once."""
 
     def rerank(self, tasks: Sequence[int], priorities: _Column | float, now: int | None = None) -> None: ...
+    def expect(self, tasks: _Column, expected: _Column | int, now: int | None = None) -> None:
+        """Say how long tasks are expected to run, in ns; 0: unknown. Longest paths and ranks follow."""
+
     def set_policy(
         self,
         form: int,
@@ -188,6 +191,31 @@ class Scheduler:
     def next_wakeup(self) -> int | None: ...
     @property
     def log(self) -> EventLog: ...
+
+def simulate(
+    scheduler: Scheduler,
+    count: int,
+    *,
+    duration: _Column,
+    shape: _Column | None = None,
+    priority: _Column | None = None,
+    indptr: _Column | None = None,
+    indices: _Column | None = None,
+    expected: _Column | None = None,
+    deadline: _Column | None = None,
+    arrival: _Column | None = None,
+    failures: _Column | None = None,
+    retries: _Column | None = None,
+    failed_share: float = 1.0,
+    retry_wait: int = 0,
+    capacity: Sequence[tuple[int, int, int]] = ...,
+    told: Callable[[int], None] | None = None,
+) -> tuple[bytes, bytes, bytes, int, int]:
+    """Play tasks against a new scheduler in virtual time; see cpp/include/penstock/simulator.hpp.
+
+    `indices` are positions of the batch. Returns the starts and ends (int64) and the attempts (uint32) by task, the
+    makespan, and how many tasks never ended.
+    """
 
 class Inputs:
     """Says that each task of a batch is called with the results of its predecessors, in order."""

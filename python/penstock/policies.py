@@ -162,12 +162,14 @@ POLICIES: dict[str, Policy] = {
     "utilisation": Policy(name="utilisation", fit=1.0, age=0.01),  # 100 s of waiting outweigh the best fit
     "hybrid": hybrid(),
     "product": Policy(name="product", form="product"),
+    "bottom_level": Policy(name="bottom_level", critical_path=1.0, reserve_after_s=0.0),
 }
 """The presets by name.
 
 fifo: in the order of submission. priority: by priority number alone. utilisation: of what fits, what uses the free
 resources best. hybrid: a weighted mix of priority, critical path, demand, waiting time and deadline. product: urgency x
-(100 - CPU%). Whatever the policy, a task starts only when it fits under the limits.
+(100 - CPU%). bottom_level: the start of the longest chain of tasks first, with a reservation for the first that does not
+fit. Whatever the policy, a task starts only when it fits under the limits.
 """
 
 DEFAULT_POLICY = "hybrid"

@@ -12,6 +12,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from penstock import _core
 from penstock.engine import Engine
 from penstock.errors import Cancelled, OptionError, PenstockError, ResultError, TaskFailed, message_of
 from penstock.explain import why
@@ -25,6 +26,8 @@ from penstock.task import Call
 from penstock.units import parse_duration
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import numpy as np
     import numpy.typing as npt
 
@@ -370,6 +373,17 @@ class RunResult(Mapping[str, Any]):
         from penstock.observe.table import render
 
         return render(self.view)
+
+    def save_events(self, path: str | PathLike[str]) -> None:
+        """Write the run to a file: its events, tasks and limits, for `penstock simulate` and `penstock.simulate`.
+
+        Args:
+            path: of the file, which should end in ".npz".
+        """
+        from penstock.workloads.recording import save_recording
+
+        slots = self._engine.scheduler.capacity(_core.THREAD_SLOTS)
+        save_recording(self.view, path, workers=slots)
 
     @property
     def totals(self) -> Any:

@@ -151,6 +151,11 @@ class Scheduler {
 
   /// New priorities, also for tasks that wait in a heap; tasks that have started or ended keep their place.
   void rerank(std::span<const TaskId> tasks, std::span<const double> priorities, Instant now);
+  /// What is expected of tasks from now on, ns, one for each or one for all; 0: unknown. Reservations and, where the
+  /// policy weighs them, longest paths and ranks follow, also of tasks that wait in a heap. A call walks all tasks and
+  /// keeps a few bytes until the run ends: tell of many tasks at once, and of changes that matter. Throws
+  /// std::invalid_argument (lengths, a negative run time) and std::out_of_range before anything is changed.
+  void expect(std::span<const TaskId> tasks, std::span<const Instant> expected, Instant now);
   void set_policy(const Policy& policy, Instant now);
   void set_capacity(int resource, Amount amount, Instant now);
   /// From now on a start of the family takes `demand`, whatever its shapes were made with; what runs holds what it took.
@@ -219,6 +224,8 @@ class Scheduler {
   void enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now);
   void level(std::size_t first, const Submission& batch);
   void relevel();
+  void rank_by(const Policy& policy);
+  Extra& extra_of(Record& record);
   Rank rank_of(const PolicyState& policy, const Record& record, double priority) const;
   double dominant_share(const Demand& demand) const;
   bool mark_ready(TaskId task);

@@ -18,6 +18,7 @@ __all__ = ["cli", "main"]
 VERBS = {
     "run": "Run a pipeline and show how it went.",
     "plan": "Show what a pipeline would do, without running it.",
+    "simulate": "Play a workload under one or more policies in virtual time.",
     "doctor": "Show what penstock sees of this machine.",
     "bench": "Compare the native core with pure Python on this machine.",
 }
