@@ -152,10 +152,13 @@ def test_other_limits_bring_the_workers_that_they_have_room_for() -> None:
         assert future.cancel()
 
 
+@pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("executor", ["threads", "processes"])
-def test_nothing_is_left_of_runs_that_have_ended(executor: Any) -> None:
+def test_nothing_is_left_of_runs_that_have_ended(executor: Any, fails: bool) -> None:
     @task(executor=executor)
     def one() -> int:
+        if fails:
+            raise ValueError("its traceback is kept with it")
         return 1
 
     with Pipeline("p") as p:
@@ -165,7 +168,7 @@ def test_nothing_is_left_of_runs_that_have_ended(executor: Any) -> None:
     def once() -> None:
         run = p.start()
         engines.append(weakref.ref(run._engine))
-        assert run.wait().ok
+        assert run.wait().ok is not fails
 
     once()
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
@@ -174,6 +177,37 @@ def test_nothing_is_left_of_runs_that_have_ended(executor: Any) -> None:
     gc.collect()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
     assert [engine for engine in engines if engine() is not None] == []
+
+
+def test_a_run_whose_handle_is_dropped_goes_on_to_its_end_and_lets_go(caplog: pytest.LogCaptureFixture) -> None:
+    ran: list[str] = []
+
+    @task
+    def first() -> None:
+        ran.append("first")
+
+    @task
+    def second(_: None) -> None:
+        ran.append("second")
+        raise ValueError("at the end")
+
+    before = set(threading.enumerate())
+    with Pipeline("p") as p:
+        second(first())
+    run = p.start()
+    run.pause()  # nobody is left to resume it
+    engine = weakref.ref(run._engine)
+    with caplog.at_level("WARNING", "penstock"):
+        del run
+        gc.collect()
+        for thread in set(threading.enumerate()) - before:
+            thread.join(20)
+    gc.collect()
+    assert ran == ["first", "second"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "run 'p', whose handle was dropped, has ended with failed tasks: second"
+    ]
+    assert (engine(), set(threading.enumerate()) - before) == (None, set())
 
 
 def test_nothing_is_left_of_a_runtime_that_was_closed() -> None:
@@ -213,3 +247,75 @@ def test_a_forked_process_is_told_that_the_runtime_is_not_its_own() -> None:
     assert said.startswith("this runtime was started by process ")
     assert said.endswith("a process that was forked needs one of its own.")
     assert (ended, done.stderr, done.returncode) == ("0 8", "", 0)
+
+
+RETURNS_TWICE = """
+    import os, sys, warnings
+    warnings.simplefilter("ignore")
+    from penstock import Pipeline, task
+
+    @task
+    def double() -> object:
+        child = os.fork()
+        if child:
+            status = os.waitpid(child, 0)[1]
+            return "parent", os.waitstatus_to_exitcode(status), threads()
+        print("child")
+        BODY
+
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    @task
+    def after(first: object) -> object:
+        return first
+
+    with Pipeline("p") as p:
+        last = after(double())
+    result = p.run(workers=2)
+    print(result[last][:2], dict(sorted(result.attempts.items())))
+    """
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "complaint"),
+    [
+        ("return 'child'", 0, ""),
+        ("raise ValueError('of the child')", 1, "ValueError: of the child"),
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('of the child')", 1, "of the child"),
+        ("return after(1)", 0, ""),
+    ],
+)
+def test_a_forked_child_that_comes_back_from_its_task_ends_and_leaves_the_run_to_its_parent(
+    body: str, code: int, complaint: str
+) -> None:
+    program = textwrap.dedent(RETURNS_TWICE).replace("BODY", body)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.splitlines() == ["child", f"('parent', {code}) {{'after': 1, 'double': 1}}"]
+    assert (done.stderr.splitlines() or [""])[-1] == complaint
+    assert done.returncode == 0
+
+
+def test_a_child_that_a_callback_forks_on_a_worker_does_not_go_on_working() -> None:
+    program = textwrap.dedent(
+        """
+        import os, warnings
+        warnings.simplefilter("ignore")
+        from penstock import Runtime
+        children = []
+        def fork(future):
+            child = os.fork()
+            if child:
+                children.append(os.waitpid(child, 0)[1])
+        with Runtime(workers=1) as runtime:
+            runtime.pause()
+            first = runtime.submit(int)
+            first.add_done_callback(fork)
+            runtime.resume()
+            first.result()
+        print(children)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("[0]\n", "", 0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,86 @@ def test_a_task_may_return_calls_and_its_result_is_theirs() -> None:
     result = p.run(progress=False)
     assert result.ok
     assert (result[top], result[both], result[after]) == (32, [1, 2], 33)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_returned_calls_stand_for_their_results_wherever_they_are_in_what_a_task_returns(executor: Any) -> None:
+    @task(executor=executor)
+    def spread() -> Any:
+        pair = several()
+        return {
+            "list": [0, add(1, 2), "as it is"],
+            "deep": {"er": [(add(3, 4), 5)]},
+            "part": pair[1],
+            add(5, 6): {"set", add(7, 8)},
+        }
+
+    @task(executor=executor)
+    def part() -> int:
+        return several()[0]
+
+    @task(executor=executor)
+    def second() -> Any:
+        return 1, one()
+
+    @task
+    def several() -> list[int]:
+        return [20, 21]
+
+    with Pipeline("p") as p:
+        calls = spread(), part(), second()
+    result = p.run(progress=False)
+    assert result.ok
+    expected = {"list": [0, 3, "as it is"], "deep": {"er": [(7, 5)]}, "part": 21, 11: {"set", 15}}
+    assert [result[call] for call in calls] == [expected, 20, (1, 1)]
+
+
+def test_a_call_that_a_helper_thread_of_a_task_has_submitted_may_be_returned() -> None:
+    @task
+    def parent() -> Any:
+        submit = penstock.current().submit
+        with ThreadPoolExecutor(1) as helper:
+            return {"sum": helper.submit(submit, add, 20, 22).result()}
+
+    with Pipeline("p") as p:
+        call = parent()
+    result = p.run(progress=False)
+    assert result[call] == {"sum": 42}
+    assert result.states == {"parent": State.SUCCEEDED, "add": State.SUCCEEDED}
+
+
+def test_a_task_that_makes_calls_and_returns_none_of_them_gives_the_very_object_that_it_returned() -> None:
+    kept = {"a": [1]}
+
+    @task
+    def parent() -> Any:
+        penstock.current().submit(add, 1, 2)
+        add(3, 4)  # made and dropped: it never runs
+        return kept
+
+    with Pipeline("p") as p:
+        call = parent()
+    result = p.run(progress=False)
+    assert result[call] is kept
+    assert result.states == {"parent": State.SUCCEEDED, "add": State.SUCCEEDED}
+    assert result.attempts["parent"] == kinds(result, "parent").count(EventKind.STARTED) == 1
+
+
+def test_a_returned_container_that_cannot_be_looked_into_is_a_value_like_any_other() -> None:
+    class Closed(dict[str, int]):
+        def keys(self) -> Any:
+            raise RuntimeError("closed")
+
+    @task
+    def parent() -> Any:
+        penstock.current().submit(add, 1, 2)
+        return Closed(a=1)
+
+    with Pipeline("p") as p:
+        call = parent()
+    result = p.run(progress=False)
+    assert result.ok
+    assert type(result[call]) is Closed
 
 
 def test_a_task_may_submit_tasks_and_returned_calls_that_fail_fail_it() -> None:

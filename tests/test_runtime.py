@@ -309,3 +309,28 @@ def test_one_runtime_serves_callbacks_that_submit_more() -> None:
         runtime.submit(len, results).add_done_callback(more)
         assert done.wait(20)
     assert results == list(range(50))
+
+
+def test_what_a_cancelled_thread_returns_late_is_not_passed_to_a_join_of_any() -> None:
+    started, release = threading.Event(), threading.Event()
+
+    def late() -> str:
+        started.set()
+        release.wait(20)
+        return "late"
+
+    with Runtime(workers=2, limits={"licence": 1}) as runtime:
+        # The second starts when the first one's thread has returned.
+        sources = runtime.submit_many([late, lambda: "in time"], cpu=0, resources={"licence": 1})
+        join = runtime.submit_many(
+            lambda *values: values,
+            indptr=np.array([0, 2]),
+            indices=np.array(sources.ids),
+            pass_results=True,
+            needs="any",
+            cpu=0,
+        )
+        assert started.wait(20)
+        runtime._engine.cancel([sources.ids[0]])
+        release.set()
+        assert join.results() == [(None, "in time")]

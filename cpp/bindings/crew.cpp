@@ -1,5 +1,8 @@
 #include "crew.hpp"
 
+#include <pthread.h>
+
+#include <algorithm>
 #include <ctime>
 
 #include "interpreter.hpp"
@@ -19,6 +22,23 @@ Instant thread_cpu_ns() {
   timespec t{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return static_cast<Instant>(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
+/// How many forks this process came out of: a worker that finds one more is the copy of a worker, in a process that its
+/// task has forked. Cheaper than asking the system for the process's id after every task.
+std::atomic<std::uint32_t>& forks() {
+  static std::atomic<std::uint32_t> count{0};
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { count.fetch_add(1, std::memory_order_relaxed); });
+  static_cast<void>(registered);
+  return count;
+}
+
+/// How deep a result is looked into here; what is deeper is left to `hooks.deferred`, as is a container that holds itself.
+constexpr int kMostDepth = 32;
+
+bool is_atom(PyTypeObject* type) {
+  return type == Py_TYPE(Py_None) || type == &PyLong_Type || type == &PyFloat_Type || type == &PyUnicode_Type ||
+         type == &PyBool_Type || type == &PyBytes_Type;
 }
 
 struct Entered {
@@ -41,7 +61,8 @@ Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table r
     : door_(std::move(door)), functions_(std::move(functions)), arguments_(std::move(arguments)),
       results_(std::move(results)), watch_(std::move(watch)), deferred_(std::move(deferred)),
       hooks_(std::move(hooks)),
-      inputs_type_(reinterpret_cast<PyTypeObject*>(py::type::of<Inputs>().ptr())) {
+      inputs_type_(reinterpret_cast<PyTypeObject*>(py::type::of<Inputs>().ptr())),
+      forks_(forks().load(std::memory_order_relaxed)) {
   for (std::size_t w = 0; w < most_workers; ++w) hands_.push_back(std::make_unique<Hand>());
 }
 
@@ -145,6 +166,7 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskC
     const Entered entered(start);
     value = call(start);
   }
+  if (forks().load(std::memory_order_relaxed) != forks_) end_if_copy(value ? nullptr : py::error_already_set().value().ptr());
   const Instant finished = time = clock.now();
   if (measure && finished - started >= kMeasureNs) {
     Event used{};
@@ -163,15 +185,17 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskC
     py::error_already_set error;
     // Before Python 3.12 a fetched error and its traceback are two objects, and users see the error alone.
     if (error.trace()) PyException_SetTraceback(error.value().ptr(), error.trace().ptr());
-    interpreter_call([&] { hooks_.attr("failed")(id, start.attempt, lease, error.value(), started, finished); });
+    hook([&] { hooks_.attr("failed")(id, start.attempt, lease, error.value(), started, finished); });
     return false;
   }
-  if (stands_for_work(value.ptr())) {
-    interpreter_call([&] { hooks_.attr("deferred")(id, start.attempt, lease, value, started, finished); });
+  if (may_hold_work(value.ptr(), 0)) {
+    hook([&] { hooks_.attr("deferred")(id, start.attempt, lease, value, started, finished); });
     return false;
   }
-  // A late value (its attempt has timed out or was cancelled) must not overwrite that of a later attempt.
-  if (door_->core().attempt(start.task) == start.attempt) results_->set(index(start.task), value.release().ptr());
+  // A late value (its attempt has timed out or was cancelled) is nobody's: not a later attempt's, and not a result that a
+  // dependant with needs="any" could find.
+  const Scheduler& core = door_->core();
+  if (core.attempt(start.task) == start.attempt && core.state(start.task) == State::running) results_->set(index(start.task), value.release().ptr());
   report = {start.task, start.attempt, start.lease, started, finished};
   return true;
 }
@@ -221,14 +245,45 @@ py::object Crew::call_with_results(PyObject* function, const Inputs& inputs, std
   return py::reinterpret_steal<py::object>(result);
 }
 
-/// A Call, or a list or tuple that starts with one.
-bool Crew::stands_for_work(PyObject* value) const {
+/// Whether a value, or what is in it however deep, may stand for further work; `hooks.deferred` looks closely. A glance for
+/// what most tasks return, a type check for each element of a container.
+bool Crew::may_hold_work(PyObject* value, int depth) const {
   PyTypeObject* type = Py_TYPE(value);
-  auto* call_type = reinterpret_cast<PyTypeObject*>(deferred_.ptr());
-  if (type == call_type) return true;
-  if (type == &PyList_Type) return PyList_GET_SIZE(value) > 0 && Py_TYPE(PyList_GET_ITEM(value, 0)) == call_type;
-  if (type == &PyTuple_Type) return PyTuple_GET_SIZE(value) > 0 && Py_TYPE(PyTuple_GET_ITEM(value, 0)) == call_type;
-  return false;
+  if (is_atom(type)) return false;
+  const auto inside = [&](PyObject* element) { return may_hold_work(element, depth + 1); };
+  if (PyList_Check(value) || PyTuple_Check(value)) {
+    const Py_ssize_t size = Py_SIZE(value);
+    PyObject** elements = PySequence_Fast_ITEMS(value);
+    return depth >= kMostDepth || std::any_of(elements, elements + size, inside);
+  }
+  if (PyDict_Check(value)) {
+    if (depth >= kMostDepth) return true;
+    PyObject *key = nullptr, *element = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(value, &at, &key, &element) != 0;) {
+      if (inside(key) || inside(element)) return true;
+    }
+    return false;
+  }
+  if (PyAnySet_Check(value)) {
+    const auto elements = py::reinterpret_steal<py::object>(PySet_Type.tp_iter(value));  // not a subclass's own
+    while (const auto element = py::reinterpret_steal<py::object>(PyIter_Next(elements.ptr()))) {
+      if (inside(element.ptr())) return true;
+    }
+    return false;
+  }
+  return PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(deferred_.ptr())) != 0;
+}
+
+/// Calls Python code of ours that runs a user's callbacks, one of which may fork.
+template <class F>
+void Crew::hook(F&& call) {
+  interpreter_call(call);
+  if (forks().load(std::memory_order_relaxed) != forks_) end_if_copy(nullptr);
+}
+
+/// Ends a process that came out of a fork in a task or callback and has come back from it: the run is its parent's.
+void Crew::end_if_copy(PyObject* error) {
+  interpreter_call([&] { hooks_.attr("end_copy")(error == nullptr ? py::object(py::none()) : py::reinterpret_borrow<py::object>(error)); });
 }
 
 /// Sends what has finished, with or without the GIL. Returns which of the tasks somebody waits for.
@@ -241,7 +296,7 @@ std::vector<std::uint32_t> Crew::report(std::vector<Report>& reports) {
 }
 
 void Crew::settle(const std::vector<std::uint32_t>& ended) {
-  if (!ended.empty()) interpreter_call([&] { hooks_.attr("settled")(py::cast(ended)); });
+  if (!ended.empty()) hook([&] { hooks_.attr("settled")(py::cast(ended)); });
 }
 
 bool Crew::others_have_cards(std::uint32_t worker) const {

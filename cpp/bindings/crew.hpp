@@ -40,8 +40,8 @@ class Crew {
   using Table = std::shared_ptr<ObjectTable>;
 
   /// `functions`, `arguments`, `results`: by task id. An arguments entry is None, a tuple, an Inputs, or
-  /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type of result that stands for
-  /// further work. `hooks` has bind, failed, deferred, settled.
+  /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type that, anywhere in a result,
+  /// stands for further work. `hooks` has bind, failed, deferred, settled, end_copy.
   Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, std::shared_ptr<Watch> watch,
        py::object deferred, py::object hooks, std::size_t most_workers);
 
@@ -61,7 +61,10 @@ class Crew {
   bool run_one(const Start& start, std::uint32_t worker, bool measure, TaskClock& clock, Instant& time, Report& report);
   py::object call(const Start& start);
   py::object call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task);
-  bool stands_for_work(PyObject* value) const;
+  bool may_hold_work(PyObject* value, int depth) const;
+  template <class F>
+  void hook(F&& call);
+  void end_if_copy(PyObject* error);
   bool steal(std::uint32_t thief);
   bool others_have_cards(std::uint32_t worker) const;
   std::vector<std::uint32_t> report(std::vector<Report>& reports);
@@ -72,6 +75,7 @@ class Crew {
   std::shared_ptr<Watch> watch_;
   py::object deferred_, hooks_;
   PyTypeObject* inputs_type_;
+  const std::uint32_t forks_;  // that this process came out of when the crew was made
   std::vector<std::unique_ptr<Hand>> hands_;
   Turnstile turnstile_;
   const int looks_ = std::thread::hardware_concurrency() > 1 ? 1500 : 0;  // of one who waits: some 60 us

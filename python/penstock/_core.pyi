@@ -247,7 +247,11 @@ class ObjectTable(Generic[_T]):
     def truncate(self, size: int) -> None: ...
 
 class Crew:
-    """The native worker loop of the threads lane."""
+    """The native worker loop of the threads lane.
+
+    `deferred`: the type that, anywhere in a result, stands for further work. `hooks` has bind, failed, deferred, settled
+    and end_copy.
+    """
 
     def __init__(
         self,

@@ -278,8 +278,11 @@ class Bookkeeping:
         return None if came_to is None else self.specs[task].fallbacks[came_to - 1]
 
     def calls_in(self, value: object) -> list[Call[Any]]:
-        """Return the calls inside a returned value."""
-        return inputs_of((value,), {})
+        """Return the calls inside a returned value; none when a container of the user's own cannot be looked into."""
+        try:
+            return inputs_of((value,), {})
+        except Exception:  # noqa: BLE001  whatever its methods raise
+            return []
 
     def unsubmitted(self, wanted: Sequence[Call[Any]]) -> list[Call[Any]]:
         """Return the calls among `wanted` and what they depend on that are not in the tables, predecessors first."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any
 
-from penstock import _core, context
+from penstock import _core, context, forked
 from penstock.admission import Admission
 from penstock.attempts import Attempts, Gate, without_gate
 from penstock.bookkeeping import Bookkeeping
@@ -35,8 +35,9 @@ from penstock.errors import (
     ResourceError,
     failure_of,
 )
+from penstock.inputs import Input
 from penstock.interrupts import IDLE, Mailbox
-from penstock.lanes import LANES, Lanes, holds_calls
+from penstock.lanes import LANES, Lanes
 from penstock.observe.events import EventKind
 from penstock.resources import Demand, Limits
 from penstock.states import Cause, State
@@ -323,7 +324,7 @@ class Engine(Bookkeeping):
                 arguments=self.arguments,
                 results=self.results,
                 watch=self.watch,
-                deferred=Call,
+                deferred=Input,
                 hooks=self,
                 most_workers=self._most_workers,
             )
@@ -346,6 +347,9 @@ class Engine(Bookkeeping):
             crew.work(number)
         except BaseException as bug:  # noqa: BLE001  what tasks raise does not come here
             self.broken(bug)
+        finally:
+            # The traceback of what a task raised keeps this frame, and a cycle through the native crew is never collected.
+            del crew
 
     def _control_loop(self) -> None:
         try:
@@ -370,6 +374,8 @@ class Engine(Bookkeeping):
                 if scheduler.unfinished == 0:
                     self.admission.rest()
                     self._tell_idle()
+        if self.is_copy:  # a callback has forked, and this thread is the copy's only one
+            forked.leave(None)
         wakeups = [due for due in (scheduler.next_wakeup, self.timers.next_due_ns) if due is not None]
         scheduler.wait_control(epoch, min(wakeups, default=None))
 
@@ -397,14 +403,8 @@ class Engine(Bookkeeping):
             self.attempt_failed(task, attempt, lease, report.cause, report.error, started, finished)
         elif (refused := self._refusal(task, attempt, report.value)) is not None:
             self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, refused, started, finished)
-        elif holds_calls(report.value):
-            self.deferred(task, attempt, lease, report.value, started, finished)
         else:
-            with self.lock:
-                if self.scheduler.attempt(task) == attempt:
-                    self.results[task] = report.value
-            self.scheduler.finish(task, attempt, lease, started, finished)
-            self.settled([task])
+            self.deferred(task, attempt, lease, report.value, started, finished)
 
     def _refusal(self, task: int, attempt: int, value: object) -> BaseException | None:
         """Tell the rules of a watched task that a process or command has ended well; returns what they object to."""
@@ -433,8 +433,16 @@ class Engine(Bookkeeping):
             self.broken(bug)
 
     def deferred(self, task: int, attempt: int, lease: int | None, value: object, started: int, finished: int) -> None:
-        """Let a task that returned further calls wait for them; its result is then theirs."""
+        """Take what a task returned. When there are calls in it, it waits for them, and its result is then theirs."""
         try:
+            calls = self.calls_in(value)
+            if not calls:
+                with self.lock:
+                    if self.is_running(task, attempt):
+                        self.results[task] = value
+                self.scheduler.finish(task, attempt, lease, started, finished)
+                self.settled([task])
+                return
             failure: PenstockError | None = None
             settled: list[int] = []
             with self.lock:  # held until the core knows, or a timeout between the two would retry the wrong row
@@ -442,7 +450,7 @@ class Engine(Bookkeeping):
                     self.scheduler.finish(task, attempt, lease, started, finished)  # late: counted and dropped
                     return
                 try:
-                    children = self.submit_all(self.calls_in(value))
+                    children = self.submit_all(calls)
                     self.become_gather(task, value, children)
                     accepted, settled = self.scheduler.defer(task, attempt, lease, children)
                     if not accepted:  # cancelled just now
@@ -457,6 +465,10 @@ class Engine(Bookkeeping):
             self.settled(settled)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not this worker
             self.broken(bug)
+
+    def end_copy(self, error: BaseException | None) -> None:
+        """In a process that a task forked, when it comes back from the task: end it; the run is its parent's."""
+        forked.leave(error)
 
     def attempt_failed(
         self,

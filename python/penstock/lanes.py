@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from penstock import forked
 from penstock.errors import BreakerOpen, Cancelled
 from penstock.fallback import Value
-from penstock.inputs import inputs_of
 from penstock.states import Cause
 from penstock.template import CommandTemplate
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from penstock.engine import Engine
     from penstock.executors import Executor, Report
 
-__all__ = ["LANES", "Lanes", "holds_calls"]
+__all__ = ["LANES", "Lanes"]
 
 LANES = {"threads": 0, "processes": 1, "commands": 2}
 
@@ -123,8 +123,5 @@ class Lanes:
             engine.reported(report, lease)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not the executor's thread
             engine.broken(bug)
-
-
-def holds_calls(value: object) -> bool:
-    """Return whether a returned value stands for further work: a call is somewhere in it."""
-    return bool(inputs_of((value,), {}))
+        if engine.is_copy:  # a callback has forked, and this thread is the copy's only one
+            forked.leave(None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunResult"]
 
 T = TypeVar("T")
+_log = logging.getLogger("penstock")
 KILLED_S = 1.0
 """How long what is killed after Ctrl-C may take to clean up; then processes get SIGKILL and threads are left behind."""
 FINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED, State.UPSTREAM_FAILED)
@@ -83,7 +86,8 @@ class View:
 class Run:
     """A pipeline that is running. Made by `Pipeline.start`; all methods may be called from any thread.
 
-    Tasks are named by their call or by their name.
+    Tasks are named by their call or by their name. A run whose handle is dropped goes on to its end, and then lets go of
+    its threads and processes; when tasks of it failed, that is logged. It ends with the interpreter, as all threads do.
     """
 
     def __init__(
@@ -123,6 +127,7 @@ class Run:
             self._engine.limits.check(name, call.spec.demand)
         self._view = View(self._engine, frozen.name)
         self._observers: Observers | None = None
+        self._when_dropped: weakref.finalize[..., Run] | None = None
         try:
             self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
             self._engine.log.append(int(EventKind.RUN_STARTED))
@@ -133,6 +138,8 @@ class Run:
         except BaseException:
             self._end()
             raise
+        self._when_dropped = weakref.finalize(self, _end_without_handle, self._engine, self._view, self._observers)
+        self._when_dropped.atexit = False
 
     # --------------------------------------------------------------------------------------------------- control
 
@@ -266,6 +273,8 @@ class Run:
         engine = self._engine
         with self._ending:
             if self._result is None:
+                if self._when_dropped is not None:
+                    self._when_dropped.detach()
                 if engine.bug is not None:
                     engine.close()
                     raise engine.bug
@@ -288,6 +297,29 @@ class Run:
     def __repr__(self) -> str:
         left = self._engine.scheduler.unfinished
         return f"<Run {self._view.name!r}: {len(self._engine.names) - left} of {len(self._engine.names)} tasks ended>"
+
+
+def _end_without_handle(engine: Engine, view: View, observers: Observers | None) -> None:
+    """Let a run that nobody holds any more end by itself.
+
+    Called by the garbage collector, on whatever thread and whatever that thread holds, so all is left to another one.
+    """
+
+    def end() -> None:
+        engine.scheduler.resume()  # nobody else could any more
+        engine.idle.wait()
+        engine.log.append(int(EventKind.RUN_FINISHED))
+        engine.close()
+        if observers is not None:
+            observers.close()
+        failed = [name for task, name in enumerate(view.names) if engine.scheduler.state(task) == State.FAILED]
+        if failed:
+            _log.warning(
+                "run %r, whose handle was dropped, has ended with failed tasks: %s", view.name, ", ".join(failed)
+            )
+
+    with suppress(RuntimeError):  # the interpreter is ending
+        threading.Thread(target=end, name="penstock-run-end", daemon=True).start()
 
 
 class RunResult(Mapping[str, Any]):
