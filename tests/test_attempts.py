@@ -262,13 +262,15 @@ def test_after_failures_in_a_row_the_rest_go_straight_to_their_fallback(executor
         calls = [
             task(
                 executor=executor, breaker=Breaker("api", failures=3, cool_down_s=1000), fallback=penstock.value(-1),
-                name="call", priority=k, cpu=1,
+                name="call", priority=k, resources={"turn": 1},
             )(broken)()
             for k in range(8)
         ]  # fmt: skip
-        task(name="bare", breaker=Breaker("api", failures=3, cool_down_s=1000), priority=9)(broken)()
+        task(name="bare", breaker=Breaker("api", failures=3, cool_down_s=1000), priority=9, resources={"turn": 1})(
+            broken
+        )()
         other = task(name="other", breaker="else")(lambda: 1)()
-    result = run(p, workers=1, policy="priority", limits={"cpu": 1})
+    result = run(p, workers=1, policy="priority", limits={"turn": 1})
     assert [result[call] for call in calls] == [-1] * 8
     assert result[other] == 1
     assert count(result, EventKind.BREAKER_OPENED) == 1

@@ -18,6 +18,8 @@ class Thing:
     pass
 
 
+PAGE = 1024
+
 THINGS = [Thing() for _ in range(3)]
 
 steps = st.lists(
@@ -107,3 +109,21 @@ def test_a_cycle_through_the_table_is_garbage(own: bool) -> None:
     del table, thing
     gc.collect()
     assert gone() is None
+
+
+def test_pages_whose_entries_have_become_one_object_share_it_again() -> None:
+    table: Any = ObjectTable()
+    one, other = object(), object()
+    table.extend([object() for _ in range(3 * PAGE)])
+    for k in range(2 * PAGE):
+        table[k] = one
+    table[PAGE] = other
+    before = sys.getrefcount(one)
+    table.share(0, 3 * PAGE)
+    assert sys.getrefcount(one) == before - (PAGE - 1)  # the first page holds it once
+    assert list(table)[: PAGE + 2] == [one] * PAGE + [other, one]
+    table[5] = other
+    table.share(0, PAGE - 1)  # no whole page
+    assert (table[4], table[5], table[6]) == (one, other, one)
+    del table
+    assert sys.getrefcount(one) == 2

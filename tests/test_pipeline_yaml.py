@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import penstock
+from penstock.breaker import Breaker
 from penstock.errors import CycleError, PipelineFileError
 from penstock.pipeline import Pipeline
 from penstock.pipeline_file import load_pipeline
@@ -237,7 +239,10 @@ T = "tasks:\n  a:\n    command: [date]\n"
         (T + "    retry: {first_wait: x}\n", (4, 12), "'retry' of task 'a': Retry(first_wait_s='x')"),
         (T + "    retry: {wait: 1}\n", (4, 13), "'retry' of task 'a' has the unknown key 'wait'."),
         (T + "    resources: {licence: -1}\n", (4, 16), "resources['licence']=-1 is negative"),
-        (T + "    fallback: [x]\n", (4, 15), "'fallback' of task 'a' is a list; allowed is a mapping"),
+        (T + "    fallback: [x]\n", (4, 16), "'fallback' of task 'a' is 'x'; allowed is a mapping"),
+        (T + "    fallback: {value: x, shell: y}\n", (4, 15), "both of 'value' and a command"),
+        (T + "    breaker: [x]\n", (4, 14), "'breaker' of task 'a' is a list; allowed is one value."),
+        (T + "    allow_failure: maybe\n", (4, 20), "allow_failure='maybe'; allowed is True or False"),
         (
             T + "    fallback: {cmd: [x]}\n",
             (4, 16),
@@ -270,3 +275,19 @@ def test_a_mistake_is_told_with_line_and_column(text: str, place: tuple[int | No
     assert problem in error.problem
     assert (error.line, error.column) == place
     assert error.path == "p.yaml"
+
+
+def test_rules_about_failures_are_read_as_those_of_the_call() -> None:
+    p = read_yaml(
+        "tasks:\n  a:\n    command: ['false']\n    breaker: api\n    allow_failure: true\n    total_timeout: 5m\n"
+        "    retry: {attempts: 3, total: 60}\n    fallback: [{command: ['false']}, {shell: exit 1}, {value: none}]\n",
+        "p.yaml",
+    )
+    spec = p["a"].spec
+    assert (spec.breaker, spec.allow_failure, spec.total_timeout_s) == (Breaker("api"), True, 300)
+    assert spec.retry == Retry(attempts=3, total_s=60)
+    assert spec.fallbacks == (
+        CommandTemplate(("false",)),
+        CommandTemplate(("exit 1",), shell=True),
+        penstock.value("none"),
+    )

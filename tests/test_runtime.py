@@ -5,11 +5,12 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 
-from penstock import Runtime, task
+from penstock import Runtime, engine, task
 from penstock.errors import Cancelled, CycleError, OptionError, ResourceError, TaskFailed
 
 pytestmark = pytest.mark.timeout(60)
@@ -334,3 +335,33 @@ def test_what_a_cancelled_thread_returns_late_is_not_passed_to_a_join_of_any() -
         runtime._engine.cancel([sources.ids[0]])
         release.set()
         assert join.results() == [(None, "in time")]
+
+
+def test_a_runtime_lets_go_of_old_events_and_names_but_of_nothing_that_a_reader_has_not_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "TIDY_BEHIND", 0)
+    monkeypatch.setattr("penstock.runtime.KEPT_EVENTS", 1000)
+    gate, seen = threading.Event(), []
+
+    def slow(event: Any) -> None:
+        gate.wait(30)
+        seen.append(event.kind)
+
+    for hook in (None, slow):
+        with Runtime(workers=1, on_event=hook) as runtime:
+            kept = runtime.submit(abs, -5)
+            assert kept.result() == 5
+            for _ in range(12):
+                assert all(future.result() == 1 for future in [runtime.submit(abs, -1) for _ in range(4096)])
+            log = runtime.view.log
+            if hook is None:
+                assert log.first > 100_000
+                assert str(runtime.view.names[7]) == "abs"
+            else:
+                assert log.first == 0
+                gate.set()
+            assert (kept.name, kept.result()) == ("abs", 5)
+            assert runtime.submit(abs, -2).name != "abs"
+            rows = len(log)
+    assert len(seen) >= rows

@@ -62,6 +62,7 @@ void bind_event_log(py::module_& m) {
       .def("wait", &wait, py::arg("seen"), py::arg("timeout_s") = py::none(), py::arg("settle_s") = 0.0,
            py::call_guard<py::gil_scoped_release>())
       .def("trim", [](WatchedLog& log, std::uint64_t before) { log.log->trim(before); }, py::arg("before"))
+      .def_property_readonly("first", [](const WatchedLog& log) { return log.log->first(); })
       .def("close", [](WatchedLog& log) {
         log.closed.store(true);
         log.bell.ring_all();

@@ -55,6 +55,7 @@ void bind_object_table(py::module_& m) {
       .def("append", [](ObjectTable& t, const py::object& value) { t.append(value.ptr()); }, py::arg("value"))
       .def("fill", [](ObjectTable& t, const py::object& value, std::size_t count) { t.fill(value.ptr(), count); }, py::arg("value"), py::arg("count"))
       .def("extend", &extend, py::arg("values"))
+      .def("share", &ObjectTable::share, py::arg("first"), py::arg("last"))
       .def("truncate", &ObjectTable::truncate, py::arg("size"));
 }
 

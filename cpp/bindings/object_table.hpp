@@ -57,6 +57,19 @@ class ObjectTable {
   }
   void append(PyObject* object) { fill(object, 1); }
 
+  /// Lets each whole page between two entries whose entries are all one object hold that object once again.
+  void share(std::size_t first, std::size_t last) {
+    for (std::size_t p = first >> kPageBits; (p + 1) << kPageBits <= std::min(last, size_); ++p) {
+      Page& page = pages_[p];
+      if (!page.own) continue;
+      PyObject* const one = page.own->front();
+      if (!std::all_of(page.own->begin(), page.own->end(), [one](const PyObject* entry) { return entry == one; })) continue;
+      const std::unique_ptr<Entries> entries = std::move(page.own);
+      page.shared = one;  // with the reference of the first entry
+      for (std::size_t k = 1; k < kPage; ++k) Py_DECREF(one);  // never the last one
+    }
+  }
+
   /// Drops the entries from `size` on.
   void truncate(std::size_t size) {
     while (size_ > size) {

@@ -56,6 +56,10 @@ class EventLog:
     def trim(self, before: int) -> None:
         """Forget rows below `before`, by whole chunks."""
 
+    @property
+    def first(self) -> int:
+        """The first row that has not been trimmed."""
+
     def close(self) -> None:
         """Say that no row will follow, and wake those who wait."""
 
@@ -244,6 +248,9 @@ class ObjectTable(Generic[_T]):
     def append(self, value: _T) -> None: ...
     def fill(self, value: _T, count: int) -> None: ...
     def extend(self, values: Iterable[_T]) -> None: ...
+    def share(self, first: int, last: int) -> None:
+        """Hold one object once again in each whole page of entries between these two that are all the same."""
+
     def truncate(self, size: int) -> None: ...
 
 class Crew:
@@ -264,7 +271,6 @@ class Crew:
         deferred: type,
         hooks: object,
         most_workers: int,
-        tell_each: bool = False,
     ) -> None: ...
     def work(self, worker: int) -> None: ...
     def ends_soon(self, task: int) -> bool:

@@ -47,9 +47,8 @@ from penstock.timers import Timers
 
 if TYPE_CHECKING:
     from penstock.executors import Report
-    from penstock.journal.keeper import Journal
-    from penstock.journal.recall import Recall
     from penstock.masking import Mask
+    from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
     from penstock.policies import Policy
 
@@ -57,6 +56,8 @@ __all__ = ["Engine"]
 
 MOST_WORKERS = 64
 MOST_PLAIN = 1024
+TIDY_EVERY = 1 << 12  # tasks; a whole number of pages of the tables
+TIDY_BEHIND = 1 << 17  # the latest tasks are left as they are
 NS = 1_000_000_000
 
 
@@ -97,9 +98,6 @@ class Engine(Bookkeeping):
         self._closed = False
         self.mask: Mask | None = None  # of what `secret=` names
         self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
-        self.journal: Journal | None = None  # makes each success durable before it is told; see `deferred`
-        self.recall: Recall | None = None  # knows what need not run again
-        self.skips: list[tuple[int, list[str]]] = []  # which task had which others skipped
         self.timers = Timers(self.scheduler.ring)
         self.attempts_of = Attempts(self)
         self._idle_news: list[Mailbox] = []
@@ -107,6 +105,9 @@ class Engine(Bookkeeping):
         self._luck, self._luck_tries = 1, 0
         self.idle = threading.Event()  # set when no task is unfinished and somebody wants to hear it: `want_idle`
         self.idle.set()
+        self.kept_events: int | None = None  # how many rows of the log a long-lived runtime keeps; None for all
+        self.cursors: weakref.WeakSet[Subscription] = weakref.WeakSet()  # readers of the log
+        self._tidied = 0  # tasks below this have had their rows in the tables put together
         self.admission.attach(self.scheduler)
         self._pid = os.getpid()
         _live.add(self)
@@ -135,28 +136,12 @@ class Engine(Bookkeeping):
             indptr, indices = self.edges(calls)
             first = len(self.names)
             self.add_calls(calls, names)
-            if self.recall is not None:
-                specs = self._recalled(first, calls, names)
             try:
                 self._submit(specs, indptr, indices)
             except Exception:
                 self._take_back(first)
                 raise
             return range(first, first + len(calls))
-
-    def _recalled(self, first: int, calls: Sequence[Call[Any]], names: Sequence[str]) -> list[TaskSpec]:
-        """Let the rows of calls whose results an earlier process has committed give those; return the specs to submit."""
-        recall = self.recall
-        assert recall is not None
-        recall.plan(calls, names)
-        specs = [call.spec for call in calls]
-        for k, call in enumerate(calls):
-            if (instead := recall.instead(call)) is not None:
-                self.put_instead(first + k, *instead)
-                specs[k] = recall.spec_of(call.spec)
-            elif (asking := recall.function_of(self, call)) is not None:
-                self.functions[first + k] = self.callable_of(call.spec, asking)
-        return specs
 
     def submit_all(self, calls: Sequence[Call[Any]]) -> list[int]:
         """Add calls and what they depend on, unless they are here already; return the ids of `calls`.
@@ -296,8 +281,25 @@ class Engine(Bookkeeping):
             except Exception:
                 self._take_back(first)
                 raise
+            if first - self._tidied >= TIDY_BEHIND + TIDY_EVERY:
+                self._tidy()
         self.admission.wake()
         return first
+
+    def _tidy(self) -> None:
+        """Let go of what a long-lived runtime need not keep of tasks that ended long ago: the oldest events, and the names
+        that only numbers tell apart. Nothing that a reader of the log has not seen is dropped.
+        """
+        first, last = self._tidied, self._tidied + TIDY_EVERY
+        self._tidied = last
+        for task in range(first, last):
+            if self.functions[task] is None:  # released
+                self.names[task] = self.specs[task].name
+        for table in (self.functions, self.arguments, self.results, self.specs, self.names):
+            table.share(first, last)
+        if self.kept_events is not None:
+            seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
+            self.log.trim(min([len(self.log) - self.kept_events, *seen]) if len(self.log) > self.kept_events else 0)
 
     def ends_soon(self, task: int) -> bool:
         """Look for a moment whether a task ends, if that has paid lately; a thread that sleeps wakes up late."""
@@ -348,7 +350,6 @@ class Engine(Bookkeeping):
                 deferred=Input,
                 hooks=self,
                 most_workers=self._most_workers,
-                tell_each=self.journal is not None,
             )
         while len(self._threads) < wanted:
             number = len(self._threads)
@@ -459,8 +460,6 @@ class Engine(Bookkeeping):
         try:
             calls = self.calls_in(value)
             if not calls:
-                if self.journal is not None:
-                    self.journal.finished(task, attempt, value)
                 with self.lock:
                     if self.is_running(task, attempt):
                         self.results[task] = value
@@ -610,9 +609,7 @@ class Engine(Bookkeeping):
     def skip(self, task: int, targets: Sequence[object]) -> None:
         """Skip the targets, or everything that depends on `task`."""
         tasks = [self.id_of(target) for target in targets] if targets else self.scheduler.successors(task)
-        skipped = [t for t in tasks if self.scheduler.state(t) in _NOT_STARTED]
-        self.skips.append((task, [self.names[t] for t in skipped]))  # before the log says so
-        self.cancel(skipped, Cause.SKIPPED)
+        self.cancel([t for t in tasks if self.scheduler.state(t) in _NOT_STARTED], Cause.SKIPPED)
 
     def broken(self, error: BaseException) -> None:
         """Our own bug: end the run rather than hang, and let its result, and whoever waits, get InternalError."""

@@ -30,6 +30,7 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         self._engine = engine
         self._alone = alone
         self.task = task
+        self._name: str | None = None  # once the engine may forget it
 
     @classmethod
     def of(cls, engine: Engine, task: int, *, alone: bool = False) -> Future[Any]:
@@ -63,7 +64,7 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
 
     @property
     def name(self) -> str:
-        return self._engine.names[self.task]
+        return self._engine.names[self.task] if self._name is None else self._name
 
     @property
     def attempts(self) -> int:
@@ -96,6 +97,7 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
             self._take_outcome()
         finally:
             if self._alone:
+                self._name = self._engine.names[self.task]
                 self._engine.release(self.task)
 
     def _take_outcome(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from penstock.errors import CycleError, OptionError, ResourceError, did_you_mean
+from penstock.fallback import Value
 from penstock.options import COMMAND_OPTIONS
 from penstock.pipeline import Pipeline
 from penstock.policies import Policy, resolve
@@ -182,6 +183,16 @@ class _Reader:
         parts = [self._text(draft, item, f"item {k} in {place}") for k, item in enumerate(items)]
         return lambda calls: CommandTemplate(tuple([part(calls) for part in parts]))
 
+    def _fallback(self, draft: _Draft, node: Node, what: str) -> _Made:
+        """Return what makes one fallback: a command, a shell line, or a fixed text in its place."""
+        keys = self.doc.mapping(node, what, (*_RUN, "value"))
+        if "value" not in keys:
+            return self._run(draft, keys, node, what)
+        if len(keys) > 1:
+            raise self.doc.error(node, f"{what} has both of 'value' and a command; write one.")
+        fixed = Value(self.doc.text(keys["value"].value, f"'value' of {what}"))
+        return lambda _: fixed
+
     def _option(self, draft: _Draft, key: str, node: Node, what: str) -> None:
         place = f"{key!r} of {what}"
         draft.places[key] = node
@@ -197,7 +208,10 @@ class _Reader:
         elif key in ("cwd", "stdin"):
             draft.make[key] = self._text(draft, node, place)
         elif key == "fallback":
-            draft.make[key] = self._run(draft, self.doc.mapping(node, place, _RUN), node, place)
+            nodes = self.doc.items(node, place) if isinstance(node, yaml.SequenceNode) else [node]
+            places = [f"item {k} in {place}" for k in range(len(nodes))] if len(nodes) > 1 else [place]
+            each = [self._fallback(draft, one, where) for one, where in zip(nodes, places, strict=True)]
+            draft.make[key] = lambda calls: [make(calls) for make in each]
         elif key == "resources":
             draft.options[key] = self._scalars(node, place)
         elif key == "retry_on":
@@ -230,10 +244,10 @@ class _Reader:
         """Return the call of a task; those that it refers to are in `calls`."""
         made = {key: make(calls) for key, make in draft.make.items()}
         template: CommandTemplate = made.pop("argv")
-        fallback: CommandTemplate | None = made.pop("fallback", None)
+        fallbacks: list[CommandTemplate | Value] | None = made.pop("fallback", None)
         around: dict[str, Any] = {key: made.pop(key) for key in ("env", "cwd", "stdin") if key in made}
-        if fallback is not None:
-            made["fallback"] = _surrounded(fallback, around)
+        if fallbacks is not None:
+            made["fallback"] = [one if isinstance(one, Value) else _surrounded(one, around) for one in fallbacks]
         if template.env:
             around["env"] = {**around.get("env", {}), **template.env}
         options: dict[str, Any] = {**draft.options, **made, **around, "shell": template.shell}

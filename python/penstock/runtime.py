@@ -28,6 +28,9 @@ __all__ = ["Batch", "Runtime", "run_pipeline", "start_pipeline"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+KEPT_EVENTS = 1 << 20
+"""Rows of the event log that a runtime keeps beside those that a reader has not seen: some 32 MiB."""
+
 MOST_REMEMBERED = 1024
 """Plain functions whose tasks a runtime keeps; a program that submits ever new lambdas must not fill the memory."""
 
@@ -71,6 +74,7 @@ class Runtime:
 
         self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
         self._engine.mask = mask_of(secret)
+        self._engine.kept_events = KEPT_EVENTS
         self._closing = threading.Lock()
         self._closed = False
         self._tasks: dict[Any, Task[..., Any]] = {}

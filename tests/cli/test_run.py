@@ -370,3 +370,16 @@ def test_in_a_terminal_the_run_is_shown_live_and_the_table_in_colour(folder):
     assert "hello from load" in text
     assert "makespan" in text
     assert "started    load" not in text
+
+
+def test_a_run_ends_at_its_timeout_or_at_its_first_failure_when_told_to(penstock, folder):
+    file = folder / "p.yaml"
+    file.write_text("tasks:\n  a: {command: [sleep, '1000']}\n  b: {command: [echo, b], after: a}\n")
+    ended = penstock("run", "p.yaml", "--timeout", "300ms", "--json")
+    assert ended.returncode == 1, ended.stderr
+    assert [task["cause"] for task in json.loads(ended.stdout)["tasks"]] == ["timeout", "cancelled"]
+    file.write_text("tasks:\n  a: {command: [sleep, '1000']}\n  b: {command: ['false']}\n")
+    ended = penstock("run", "p.yaml", "--on-failure", "stop", "--json")
+    assert ended.returncode == 1, ended.stderr
+    causes = {task["name"]: task["cause"] for task in json.loads(ended.stdout)["tasks"]}
+    assert causes == {"a": "cancelled", "b": "exception"}

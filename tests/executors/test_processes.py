@@ -466,3 +466,19 @@ def test_current_is_the_workers_own_though_a_task_imports_the_runtime(processes:
         return penstock.current().name
 
     assert processes.value(processes.launch(ask))
+
+
+def test_a_task_that_closes_its_output_does_not_take_it_from_the_next_one(processes: Any) -> None:
+    def close() -> int:
+        for fd in range(3):
+            os.close(fd)
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return os.getpid()
+
+    def look() -> tuple[int, bool]:
+        for fd in range(3):
+            os.fstat(fd)
+        return os.getpid(), sys.stdout is not None
+
+    pid = processes.value(processes.launch(close))
+    assert processes.value(processes.launch(look)) == (pid, True)

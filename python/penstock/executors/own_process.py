@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from penstock.executors.rusage import cpu_s, peak_bytes
 
-__all__ = ["Meter", "die_with_parent", "memory_capped"]
+__all__ = ["Meter", "Outlets", "die_with_parent", "memory_capped"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -83,6 +83,37 @@ def memory_capped(limit: int | None) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(which, (soft, hard))
+
+
+class Outlets:
+    """Standard input, output and error as they were: a task that closes them must not take them from the next one."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, int] = {}
+        for fd in range(3):
+            with contextlib.suppress(OSError):  # it was started without
+                kept = os.dup(fd)
+                os.set_inheritable(kept, False)
+                self._kept[fd] = kept
+        self._streams = {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+
+    def restore(self) -> None:
+        """Open again what has been closed since."""
+        for fd, kept in self._kept.items():
+            if not _is_open(fd) and _is_open(kept):
+                os.dup2(kept, fd)
+        for name, stream in self._streams.items():
+            current = getattr(sys, name)
+            if current is None or getattr(current, "closed", False):
+                setattr(sys, name, stream)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def die_with_parent(parent: int) -> None:

@@ -21,7 +21,7 @@ from penstock import context
 from penstock.errors import PenstockError, PickleError, failure_of, message_of
 from penstock.executors.failures import traceback_text
 from penstock.executors.framing import Frame, receive, send
-from penstock.executors.own_process import Meter, die_with_parent, memory_capped
+from penstock.executors.own_process import Meter, Outlets, die_with_parent, memory_capped
 from penstock.executors.pickling import Dumped, dump, dump_result, load
 from penstock.executors.rusage import cpu_s
 from penstock.executors.wire import Order, Reply, pack, unpack
@@ -63,6 +63,7 @@ class _Worker:
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
         self._pid = os.getpid()
+        self._outlets = Outlets()
         self._home = os.getcwd()
         self._main_thread = threading.get_ident()
         self._context: _Context | None = None
@@ -112,6 +113,7 @@ class _Worker:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
                 stream.flush()
+        self._outlets.restore()
         with contextlib.suppress(OSError):
             os.chdir(self._home)
         used_s, peak = meter.read()
@@ -203,5 +205,5 @@ def main() -> None:
     os.set_inheritable(fd, False)
     stream = socket.socket(fileno=fd)
     sys.argv[:] = [""]
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):  # the parent is gone, or the task has closed the socket: nobody to talk to
         _Worker(stream).run()

@@ -37,6 +37,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def first(self) -> int:
+        """The first row that is still there; a long-lived runtime lets go of old ones."""
+        ...
+
+    @property
     def closed(self) -> bool:
         """True when no row will follow."""
         ...

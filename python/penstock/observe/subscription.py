@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from penstock.observe.events import one_each, read
@@ -59,6 +60,9 @@ class Subscription:
         self._seen = 0
         self._abandoned = False
         self._complained = False
+        cursors: weakref.WeakSet[Subscription] | None = getattr(view, "cursors", None)
+        if cursors is not None:
+            cursors.add(self)  # rows that it has not seen are kept
         self._thread = threading.Thread(target=self._run, name=f"penstock {name}", daemon=True)
 
     @property

@@ -308,6 +308,7 @@ _FACTS = {
 def batches(view: RunView, start: int = 0) -> Iterator[Events]:
     """Yield all rows published now, from row `start` on, at most 65,536 a batch."""
     end = len(view.log)
+    start = max(start, view.log.first)
     while start < end:
         rows = read(view.log, start, min(BATCH_ROWS, end - start))
         if len(rows) == 0:
