@@ -197,7 +197,10 @@ def test_none_as_a_value_means_not_given() -> None:
             {"licence": 1},
             "task 'len': there is no option 'licence'. A resource of your own is written resources={'licence': 1}.",
         ),
-        ({"qqq": "x"}, "task 'len': there is no option 'qqq'. The options are allow_failure, breaker, cpu, deadline"),
+        (
+            {"qqq": "x"},
+            "task 'len': there is no option 'qqq'. The options are allow_failure, breaker, cache, cpu, deadline",
+        ),
         ({"after": []}, "task 'len': there is no option 'after'."),
         (
             {"priority": "high"},

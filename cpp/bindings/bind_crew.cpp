@@ -35,9 +35,10 @@ void bind_crew(py::module_& m) {
       .def("add", &Watch::add, py::arg("task"))
       .def("remove", &Watch::remove, py::arg("task"));
   py::class_<Crew>(m, "Crew")
-      .def(py::init<std::shared_ptr<Door>, Crew::Table, Crew::Table, Crew::Table, std::shared_ptr<Watch>, py::object, py::object, std::size_t>(),
+      .def(py::init<std::shared_ptr<Door>, Crew::Table, Crew::Table, Crew::Table, std::shared_ptr<Watch>, py::object, py::object, std::size_t, bool>(),
            py::arg("scheduler"), py::kw_only(), py::arg("functions"), py::arg("arguments"), py::arg("results"),
-           py::arg("watch"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"))
+           py::arg("watch"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"),
+           py::arg("tell_each") = false)
       .def("work", &Crew::work, py::arg("worker"))
       .def("ends_soon", &Crew::ends_soon, py::arg("task"), py::call_guard<py::gil_scoped_release>())
       .def("stop", &Crew::stop);

@@ -57,12 +57,12 @@ Current& current() {
 }
 
 Crew::Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, std::shared_ptr<Watch> watch,
-           py::object deferred, py::object hooks, std::size_t most_workers)
+           py::object deferred, py::object hooks, std::size_t most_workers, bool tell_each)
     : door_(std::move(door)), functions_(std::move(functions)), arguments_(std::move(arguments)),
       results_(std::move(results)), watch_(std::move(watch)), deferred_(std::move(deferred)),
       hooks_(std::move(hooks)),
       inputs_type_(reinterpret_cast<PyTypeObject*>(py::type::of<Inputs>().ptr())),
-      forks_(forks().load(std::memory_order_relaxed)) {
+      tell_each_(tell_each), forks_(forks().load(std::memory_order_relaxed)) {
   for (std::size_t w = 0; w < most_workers; ++w) hands_.push_back(std::make_unique<Hand>());
 }
 
@@ -188,7 +188,7 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskC
     hook([&] { hooks_.attr("failed")(id, start.attempt, lease, error.value(), started, finished); });
     return false;
   }
-  if (may_hold_work(value.ptr(), 0)) {
+  if (tell_each_ || may_hold_work(value.ptr(), 0)) {
     hook([&] { hooks_.attr("deferred")(id, start.attempt, lease, value, started, finished); });
     return false;
   }

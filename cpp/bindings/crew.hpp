@@ -41,9 +41,10 @@ class Crew {
 
   /// `functions`, `arguments`, `results`: by task id. An arguments entry is None, a tuple, an Inputs, or
   /// anything else for `hooks.bind(task, entry) -> (args, kwargs)`. `deferred`: the type that, anywhere in a result,
-  /// stands for further work. `hooks` has bind, failed, deferred, settled, end_copy.
+  /// stands for further work. `hooks` has bind, failed, deferred, settled, end_copy. `tell_each`: deferred gets
+  /// every result, and reports those that stand for nothing but themselves.
   Crew(std::shared_ptr<Door> door, Table functions, Table arguments, Table results, std::shared_ptr<Watch> watch,
-       py::object deferred, py::object hooks, std::size_t most_workers);
+       py::object deferred, py::object hooks, std::size_t most_workers, bool tell_each);
 
   void work(std::uint32_t worker);  // runs on a Python thread until `stop`
   void stop();
@@ -75,6 +76,7 @@ class Crew {
   std::shared_ptr<Watch> watch_;
   py::object deferred_, hooks_;
   PyTypeObject* inputs_type_;
+  const bool tell_each_;
   const std::uint32_t forks_;  // that this process came out of when the crew was made
   std::vector<std::unique_ptr<Hand>> hands_;
   Turnstile turnstile_;

@@ -271,6 +271,7 @@ class Crew:
         deferred: type,
         hooks: object,
         most_workers: int,
+        tell_each: bool = False,
     ) -> None: ...
     def work(self, worker: int) -> None: ...
     def ends_soon(self, task: int) -> bool:

@@ -153,7 +153,15 @@ class Bookkeeping:
         for table in (self.functions, self.arguments, self.results, self.specs, self.names):
             table.truncate(first)
 
+    def put_instead(self, task: int, function: Callable[..., Any], arguments: tuple[object, ...] | None) -> None:
+        """Let a row that was just appended call something else."""
+        self.functions[task], self.arguments[task] = function, arguments
+
     # --------------------------------------------------------------------------------------------------- asking
+
+    def call_of(self, task: int) -> Call[Any] | None:
+        """Return the call that a task stands for, or None for one that was added without."""
+        return self._calls.get(task)
 
     def id_of(self, target: object) -> int:
         """Return the id of a call or a name.

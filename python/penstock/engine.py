@@ -47,6 +47,8 @@ from penstock.timers import Timers
 
 if TYPE_CHECKING:
     from penstock.executors import Report
+    from penstock.journal.keeper import Journal
+    from penstock.journal.recall import Recall
     from penstock.masking import Mask
     from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
@@ -98,6 +100,9 @@ class Engine(Bookkeeping):
         self._closed = False
         self.mask: Mask | None = None  # of what `secret=` names
         self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
+        self.journal: Journal | None = None  # makes each success durable before it is told; see `deferred`
+        self.recall: Recall | None = None  # knows what need not run again
+        self.skips: list[tuple[int, list[str]]] = []  # which task had which others skipped
         self.timers = Timers(self.scheduler.ring)
         self.attempts_of = Attempts(self)
         self._idle_news: list[Mailbox] = []
@@ -136,12 +141,28 @@ class Engine(Bookkeeping):
             indptr, indices = self.edges(calls)
             first = len(self.names)
             self.add_calls(calls, names)
+            if self.recall is not None:
+                specs = self._recalled(first, calls, names)
             try:
                 self._submit(specs, indptr, indices)
             except Exception:
                 self._take_back(first)
                 raise
             return range(first, first + len(calls))
+
+    def _recalled(self, first: int, calls: Sequence[Call[Any]], names: Sequence[str]) -> list[TaskSpec]:
+        """Let the rows of calls whose results an earlier process has committed give those; return the specs to submit."""
+        recall = self.recall
+        assert recall is not None
+        recall.plan(calls, names)
+        specs = [call.spec for call in calls]
+        for k, call in enumerate(calls):
+            if (instead := recall.instead(call)) is not None:
+                self.put_instead(first + k, *instead)
+                specs[k] = recall.spec_of(call.spec)
+            elif (asking := recall.function_of(self, call)) is not None:
+                self.functions[first + k] = self.callable_of(call.spec, asking)
+        return specs
 
     def submit_all(self, calls: Sequence[Call[Any]]) -> list[int]:
         """Add calls and what they depend on, unless they are here already; return the ids of `calls`.
@@ -350,6 +371,7 @@ class Engine(Bookkeeping):
                 deferred=Input,
                 hooks=self,
                 most_workers=self._most_workers,
+                tell_each=self.journal is not None,
             )
         while len(self._threads) < wanted:
             number = len(self._threads)
@@ -460,6 +482,8 @@ class Engine(Bookkeeping):
         try:
             calls = self.calls_in(value)
             if not calls:
+                if self.journal is not None:
+                    self.journal.finished(task, attempt, value)
                 with self.lock:
                     if self.is_running(task, attempt):
                         self.results[task] = value
@@ -609,7 +633,9 @@ class Engine(Bookkeeping):
     def skip(self, task: int, targets: Sequence[object]) -> None:
         """Skip the targets, or everything that depends on `task`."""
         tasks = [self.id_of(target) for target in targets] if targets else self.scheduler.successors(task)
-        self.cancel([t for t in tasks if self.scheduler.state(t) in _NOT_STARTED], Cause.SKIPPED)
+        skipped = [t for t in tasks if self.scheduler.state(t) in _NOT_STARTED]
+        self.skips.append((task, [self.names[t] for t in skipped]))  # before the log says so
+        self.cancel(skipped, Cause.SKIPPED)
 
     def broken(self, error: BaseException) -> None:
         """Our own bug: end the run rather than hang, and let its result, and whoever waits, get InternalError."""

@@ -47,6 +47,11 @@ class Mask:
             # The longest first, so that of two values one of which contains the other nothing is left over.
             self._values = tuple(sorted({*self._values, value}, key=len, reverse=True))
 
+    @property
+    def as_bytes(self) -> tuple[bytes, ...]:
+        """The values in UTF-8; bytes that hold one of them are not written to disk at all."""
+        return tuple(value.encode("utf-8", "surrogateescape") for value in self._values)
+
     def hides(self, text: str) -> str:
         """Return the text with every secret replaced."""
         for value in self._values:

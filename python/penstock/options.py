@@ -58,6 +58,7 @@ class _Common(TypedDict, total=False):
     )
     breaker: str | Breaker  # a circuit breaker that it shares with others of the same breaker name
     allow_failure: bool  # what depends on it runs though it fails, with None in place of its result
+    cache: bool  # keep its result for other runs: same code, same arguments, same result; default False
     needs: Literal["all", "any"]  # which predecessors must succeed; default "all"
 
 
@@ -119,6 +120,7 @@ class TaskSpec:
         duration_s: seconds that it is expected to run, or None.
         deadline_s: seconds from submission until it should be done, or None.
         needs: "all" or "any" of its predecessors must succeed.
+        cache: whether its result is kept for other runs.
         breaker: the circuit breaker that it shares with others, or None.
         allow_failure: what depends on it runs though it fails.
         memory_limit: bytes, or None.
@@ -137,6 +139,7 @@ class TaskSpec:
     duration_s: float | None = None
     deadline_s: float | None = None
     needs: str = "all"
+    cache: bool = False
     breaker: Breaker | None = None
     allow_failure: bool = False
     memory_limit: int | None = None
@@ -218,6 +221,7 @@ class _Reader:
             duration_s=self.seconds("duration"),
             deadline_s=self.seconds("deadline"),
             needs=self.choice("needs", "all", ("all", "any")),
+            cache=self.flag("cache"),
             breaker=self.breaker(),
             allow_failure=self.flag("allow_failure"),
             memory_limit=self.memory_limit(executor),

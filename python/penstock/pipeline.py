@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.errors import CycleError, DuplicateNameError, OptionError, PenstockError, did_you_mean
+from penstock.keeping import Keeping
 from penstock.options import Duration, is_name
 from penstock.policies import Policy, resolve
 from penstock.resources import Limits
@@ -26,6 +27,8 @@ Progress = Literal["auto"] | bool
 AlertTargets = Callable[..., object] | str | object | Sequence[Callable[..., object] | str | object]
 """A function of one `Alert`, an address, an `Alerts`, or several of these."""
 
+Durability = Literal["group", "each"]
+OnStoreError = Literal["warn", "stop"]
 OnFailure = Literal["continue", "stop", "finish_running"]
 
 
@@ -155,6 +158,13 @@ class Pipeline:
         timeout: Duration | None = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        store: str | PathLike[str] | Literal[False] | None = "auto",
+        durability: Durability = "group",
+        on_store_error: OnStoreError = "warn",
+        resume: bool | int = False,
+        force: Sequence[str] = (),
+        start_from: Sequence[str] = (),
+        target: str | None = None,
     ) -> RunResult:
         """Run all calls and return when the last one has ended.
 
@@ -182,6 +192,19 @@ class Pipeline:
             secret: names of environment variables, penstock's own or of a command's `env`, whose values are replaced by
                 *** in errors, and so in alerts, logs, tables and displays. Results stay as they are.
             grace_s: seconds between Ctrl-C and killing what still runs; >= 0.
+            store: the folder in which the run's events and results are kept, so that it can be resumed. "auto":
+                `.penstock` beside the script that is run, if one is, or what the environment variable PENSTOCK_STORE
+                says; "off", None or False: nowhere.
+            durability: "group": finished tasks are on the disk at most 50 ms later, together. "each": a task is on the
+                disk before anything that depends on it starts.
+            on_store_error: what a full disk, or a store that cannot be written, means. "warn": the run goes on without
+                being recorded. "stop": StoreError where nothing has started; later nothing more starts, `result.ok` is
+                false and `result.store_error` says why.
+            resume: True: go on with the newest run of a pipeline of this name in the store that has not succeeded, or begin
+                one; a number: go on with that run. What it has committed as finished and has not changed does not run.
+            force: names of tasks that run again all the same; what depends on them does where their result differs.
+            start_from: names of tasks that run again with all that depends on them.
+            target: the file that `penstock resume` is to load, as `FILE` or `FILE:NAME`.
 
         Returns:
             The results: `result[call]`, `result["name"]`, `result.ok`, `result.table()`.
@@ -190,6 +213,7 @@ class Pipeline:
             CycleError, PenstockError: see `freeze`.
             ResourceError: a task could never start; nothing has been started then.
             OptionError: an option's value is not allowed.
+            StoreError: the run to be resumed cannot be, or see on_store_error=.
         """
         from penstock.runtime import run_pipeline
 
@@ -204,6 +228,7 @@ class Pipeline:
             timeout=timeout,
             secret=secret,
             grace_s=grace_s,
+            keeping=Keeping(store, durability, on_store_error, resume, tuple(force), tuple(start_from), target),
         )
 
     def start(
@@ -220,6 +245,13 @@ class Pipeline:
         timeout: Duration | None = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        store: str | PathLike[str] | Literal[False] | None = "auto",
+        durability: Durability = "group",
+        on_store_error: OnStoreError = "warn",
+        resume: bool | int = False,
+        force: Sequence[str] = (),
+        start_from: Sequence[str] = (),
+        target: str | None = None,
     ) -> Run:
         """Start running and return at once, with a handle on the live run.
 
@@ -239,6 +271,7 @@ class Pipeline:
             timeout=timeout,
             secret=secret,
             grace_s=grace_s,
+            keeping=Keeping(store, durability, on_store_error, resume, tuple(force), tuple(start_from), target),
         )
 
     def __getitem__(self, name: str) -> Call[Any]:

@@ -29,17 +29,20 @@ from penstock.units import parse_duration
 
 if TYPE_CHECKING:
     from os import PathLike
+    from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     from penstock.executors import Usage
     from penstock.future import Future
+    from penstock.journal.keeper import Journal
+    from penstock.keeping import Keeping
     from penstock.masking import Mask
     from penstock.observe.protocol import Table
     from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
-    from penstock.pipeline import Pipeline
+    from penstock.pipeline import FrozenPipeline, Pipeline
 
 __all__ = ["Run", "RunResult"]
 
@@ -107,6 +110,7 @@ class Run:
         timeout: Any = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        keeping: Keeping | None = None,
         news: Mailbox | None = None,
     ) -> None:
         if on_failure not in ("continue", "stop", "finish_running"):
@@ -130,8 +134,14 @@ class Run:
         self._view = View(self._engine, frozen.name)
         self._observers: Observers | None = None
         self._when_dropped: weakref.finalize[..., Run] | None = None
+        self._journal: Journal | None = None
         try:
+            if keeping is not None and keeping.folder is not None:
+                options = {"policy": policy, "limits": limits, "workers": workers, "on_failure": on_failure}
+                self._journal = _journal(self._engine, keeping, frozen, options)
             self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
+            if self._journal is not None:
+                self._journal.begin()
             self._engine.log.append(int(EventKind.RUN_STARTED))
             if timeout_s is not None:
                 self._engine.end_after(timeout_s)
@@ -140,7 +150,9 @@ class Run:
         except BaseException:
             self._end()
             raise
-        self._when_dropped = weakref.finalize(self, _end_without_handle, self._engine, self._view, self._observers)
+        self._when_dropped = weakref.finalize(
+            self, _end_without_handle, self._engine, self._view, self._observers, self._journal
+        )
         self._when_dropped.atexit = False
 
     # --------------------------------------------------------------------------------------------------- control
@@ -279,12 +291,17 @@ class Run:
                     self._when_dropped.detach()
                 if engine.bug is not None:
                     engine.close()
+                    if self._journal is not None:
+                        self._journal.close("unfinished")
                     raise engine.bug
                 engine.log.append(int(EventKind.RUN_FINISHED))
                 engine.close(kill_s=None if self._kill_until is None else KILLED_S)
                 if self._observers is not None:
                     self._observers.close()
-                self._result = RunResult(engine, self._view, interrupted=self._presses > 0)
+                result = RunResult(engine, self._view, interrupted=self._presses > 0)
+                if self._journal is not None:
+                    result.keep(self._journal)
+                self._result = result
             return self._result
 
     def __enter__(self) -> Run:
@@ -301,7 +318,7 @@ class Run:
         return f"<Run {self._view.name!r}: {len(self._engine.names) - left} of {len(self._engine.names)} tasks ended>"
 
 
-def _end_without_handle(engine: Engine, view: View, observers: Observers | None) -> None:
+def _end_without_handle(engine: Engine, view: View, observers: Observers | None, journal: Journal | None) -> None:
     """Let a run that nobody holds any more end by itself.
 
     Called by the garbage collector, on whatever thread and whatever that thread holds, so all is left to another one.
@@ -314,6 +331,8 @@ def _end_without_handle(engine: Engine, view: View, observers: Observers | None)
         engine.close()
         if observers is not None:
             observers.close()
+        if journal is not None:
+            RunResult(engine, view, interrupted=False).keep(journal)
         failed = [name for task, name in enumerate(view.names) if engine.scheduler.state(task) == State.FAILED]
         if failed:
             _log.warning(
@@ -337,6 +356,10 @@ class RunResult(Mapping[str, Any]):
         errors: by name, the last error of each task that failed.
         attempts: by name, how many attempts were started.
         view: what observers see of the run.
+        store, run_number: where the run is recorded, and as which; None where it is not.
+        store_error: why it could not be recorded to its end, or None.
+        taken_over: names of tasks whose results an earlier process had committed, and which did not run.
+        again: names of tasks that had finished before and ran again, with the reason.
     """
 
     def __init__(self, engine: Engine, view: View, *, interrupted: bool) -> None:
@@ -360,7 +383,21 @@ class RunResult(Mapping[str, Any]):
             or (state != State.CANCELLED and engine.specs[task].allow_failure)
             for task, (name, state) in enumerate(self.states.items())
         )
+        self.run_number: int | None = None
+        self.taken_over: tuple[str, ...] = ()
+        self.again: Mapping[str, str] = MappingProxyType({})
+        self.store: Path | None = None
+        self.store_error: PenstockError | None = None
         self._events: npt.NDArray[np.void] | None = None
+
+    def keep(self, journal: Journal) -> None:
+        """Close the run's journal, and take up what it has to say."""
+        journal.close("interrupted" if self.interrupted else "succeeded" if self.ok else "failed")
+        self.store, self.run_number, self.store_error = journal.store, journal.number, journal.error
+        self.taken_over = tuple(journal.recall.taken_over)
+        self.again = MappingProxyType(dict(journal.recall.again))
+        if journal.error is not None and journal.must_record:
+            self.ok = False
 
     @property
     def events(self) -> npt.NDArray[np.void]:
@@ -439,6 +476,33 @@ class RunResult(Mapping[str, Any]):
 def _check_seconds(option: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise OptionError(f"{option}={value!r}: allowed is a number of seconds from 0 up.")
+
+
+def _journal(engine: Engine, keeping: Keeping, frozen: FrozenPipeline, options: dict[str, Any]) -> Journal | None:
+    """Open the store that a run asked for, decide what of an earlier process is taken over, and say so."""
+    from penstock.journal.keeper import open_journal
+
+    policy = options["policy"]
+    options["policy"] = policy if isinstance(policy, str) else {"name": policy.name, "given": repr(policy)}
+    options["limits"] = None if options["limits"] is None else {k: str(v) for k, v in options["limits"].items()}
+    journal = open_journal(engine, keeping, frozen.name, options)
+    if journal is None:
+        return None
+    try:
+        engine.recall = journal.recall
+        if journal.commits_each:
+            engine.journal = journal
+        journal.recall.check_names(frozen.names)
+        if journal.past is not None:
+            journal.recall.plan(frozen.calls, frozen.names)
+            if sys.stderr is not None:
+                with suppress(OSError, ValueError):  # standard error is closed
+                    for line in journal.plan_lines(len(frozen.calls)):
+                        print(f"penstock: {line}", file=sys.stderr, flush=True)
+    except BaseException:
+        journal.close("unfinished")
+        raise
+    return journal
 
 
 def mask_of(secret: str | Iterable[str]) -> Mask | None:

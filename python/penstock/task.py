@@ -357,6 +357,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
             that share it, none is tried for a while: they go straight to their fallback, or fail with BreakerOpen.
         allow_failure: True: when it fails, what depends on it runs all the same and finds None in the place of its
             result, and the run counts as ok.
+        cache: keep its result in the store for other runs: the same code and arguments give it without running.
         needs: "all" (default) or "any" of the calls that it depends on must succeed.
 
     Raises:

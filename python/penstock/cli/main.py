@@ -17,6 +17,8 @@ __all__ = ["cli", "main"]
 
 VERBS = {
     "run": "Run a pipeline and show how it went.",
+    "resume": "Go on with a run that was broken off, or that failed.",
+    "runs": "List the runs of a store, show one, remove one.",
     "plan": "Show what a pipeline would do, without running it.",
     "simulate": "Play a workload under one or more policies in virtual time.",
     "doctor": "Show what penstock sees of this machine.",

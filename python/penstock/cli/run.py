@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from penstock.cli.options import limits_option, target_argument
+from penstock.cli.store_options import beside, keeping_options
+from penstock.keeping import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from penstock.pipeline import OnFailure
     from penstock.run import RunResult
 
-__all__ = ["run"]
+__all__ = ["finish", "run", "stdout_on_stderr"]
 
 
 @click.command(short_help="Run a pipeline and show how it went.")
@@ -27,6 +30,8 @@ __all__ = ["run"]
 @limits_option
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
+@click.option("--store", metavar="PATH", help="Where the run is kept; default .penstock beside FILE; off: nowhere.")
+@keeping_options
 @click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
 @click.option(
     "--on-failure",
@@ -45,6 +50,9 @@ def run(
     limits: Mapping[str, object] | None,
     workers: int | None,
     trace: str | None,
+    store: str | None,
+    durability: str,
+    on_store_error: str,
     progress: bool | None,
     on_failure: OnFailure,
     timeout: str | None,
@@ -58,7 +66,7 @@ def run(
     from penstock.pipeline_file import load_pipeline
 
     _check_policy(policy)
-    with _stdout_on_stderr() if as_json else contextlib.nullcontext():
+    with stdout_on_stderr() if as_json else contextlib.nullcontext():
         pipeline = load_pipeline(target)
         result = pipeline.run(
             policy=policy,
@@ -69,13 +77,31 @@ def run(
             timeout=timeout,
             secret=secret,
             progress=(not as_json) if progress is None else progress,
+            store=_store(store, target),
+            durability=durability,  # type: ignore[arg-type]  # click has checked it
+            on_store_error=on_store_error,  # type: ignore[arg-type]
+            target=os.path.abspath(target),
         )
+    finish(result, as_json)
+
+
+def _store(given: str | None, target: str) -> str:
+    return given or os.environ.get("PENSTOCK_STORE") or beside(target)
+
+
+def finish(result: RunResult, as_json: bool) -> None:
+    """Show what came of a run, say how it can be gone on with, and exit with its status."""
     if as_json:
         with _output_that_may_end():
             click.echo(json.dumps(_as_json(result), indent=2))
     else:
         with _output_that_may_end():
             _show(result)
+    if result.store_error is not None:
+        click.echo(f"penstock: {result.store_error}", err=True)
+    elif not result.ok and result.run_number is not None:
+        where = "" if str(result.store) == FOLDER else f" --store {shlex.quote(str(result.store))}"
+        click.echo(f"penstock: `penstock resume {result.run_number}{where}` goes on from here.", err=True)
     if result.interrupted:
         sys.exit(130)
     sys.exit(0 if result.ok else 1)
@@ -110,6 +136,10 @@ def _as_json(result: RunResult) -> dict[str, Any]:
 
     return {
         "pipeline": result.name,
+        "run": result.run_number,
+        "store": None if result.store is None else str(result.store),
+        "taken_over": list(result.taken_over),
+        "again": dict(result.again),
         "ok": result.ok,
         "interrupted": result.interrupted,
         "totals": asdict(result.totals),
@@ -138,7 +168,7 @@ def _output_that_may_end() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _stdout_on_stderr() -> Iterator[None]:
+def stdout_on_stderr() -> Iterator[None]:
     """Send standard output to standard error, for this process and the ones it starts, while in the block.
 
     What tasks print would otherwise stand in the middle of the JSON.

@@ -1,0 +1,94 @@
+"""`penstock resume`: go on with a run that was broken off, or that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli.run import finish, stdout_on_stderr
+from penstock.cli.store_options import keeping_options, store_option
+from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.journal.reading import RecordedRun
+
+__all__ = ["resume"]
+
+
+@click.command(short_help="Go on with a run that was broken off, or that failed.")
+@click.argument("number", metavar="[RUN]", type=click.IntRange(min=1), required=False)
+@store_option
+@click.option(
+    "--force", multiple=True, metavar="TASK", help="Run this task again, and what depends on it if its result differs."
+)
+@click.option(
+    "--from", "start_from", multiple=True, metavar="TASK", help="Run this task again, and all that depends on it."
+)
+@keeping_options
+@click.option("--secret", multiple=True, metavar="NAME", help="Mask the value of this environment variable.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
+@click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
+@click.option("--json", "as_json", is_flag=True, help="Write the result as JSON; everything else goes to stderr.")
+def resume(
+    number: int | None,
+    store: str,
+    force: tuple[str, ...],
+    start_from: tuple[str, ...],
+    durability: str,
+    on_store_error: str,
+    secret: tuple[str, ...],
+    workers: int | None,
+    progress: bool | None,
+    as_json: bool,
+) -> None:
+    """Go on with run RUN of the store, by default the newest that has not succeeded.
+
+    What was committed as finished does not run again, unless its code or its arguments have changed, or those of what it
+    depends on. Exit status: as `penstock run`.
+    """
+    from penstock.journal.keeper import run_to_resume
+    from penstock.journal.reading import read_run
+    from penstock.pipeline_file import load_pipeline
+
+    folder = Path(store)
+    if number is None:
+        number = run_to_resume(folder)
+        if number is None:
+            raise PenstockError(f"store {store} has no run to resume; `penstock runs` lists what it has.")
+    run = read_run(folder, number)
+    with stdout_on_stderr() if as_json else contextlib.nullcontext():
+        pipeline = load_pipeline(_target(run))
+        given = run.options
+        result = pipeline.run(
+            policy=given["policy"] if isinstance(given.get("policy"), str) else None,
+            limits=given.get("limits"),
+            workers=workers or given.get("workers"),
+            on_failure=given.get("on_failure", "continue"),
+            secret=secret,
+            progress=(not as_json) if progress is None else progress,
+            store=folder,
+            durability=durability,  # type: ignore[arg-type]  # click has checked it
+            on_store_error=on_store_error,  # type: ignore[arg-type]
+            resume=number,
+            force=force,
+            start_from=start_from,
+            target=run.target,
+        )
+    finish(result, as_json)
+
+
+def _target(run: RecordedRun) -> str:
+    if run.target is None:
+        raise PenstockError(
+            f"run {run.number} was started by a program of its own, not by `penstock run`; "
+            "run that program again, with resume=True where it calls run()."
+        )
+    if run.options.get("cwd") not in (None, os.getcwd()):
+        click.echo(
+            f"penstock: run {run.number} was started in {run.options['cwd']}, and this is {os.getcwd()}.", err=True
+        )
+    return run.target

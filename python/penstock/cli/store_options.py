@@ -1,0 +1,44 @@
+"""The options of verbs that keep or read a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from penstock.keeping import FOLDER
+from penstock.pipeline_file import split_name
+
+__all__ = ["beside", "keeping_options", "store_option"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+store_option = click.option(
+    "--store", metavar="PATH", default=FOLDER, show_default=True, help="The folder in which runs are kept."
+)
+
+
+def keeping_options(function: F) -> F:
+    """Add what `run` and `resume` take about durability."""
+    function = click.option(
+        "--durability",
+        type=click.Choice(["group", "each"]),
+        default="group",
+        show_default=True,
+        help="What has finished is on the disk within 50 ms, or each task before what depends on it starts.",
+    )(function)
+    return click.option(
+        "--on-store-error",
+        type=click.Choice(["warn", "stop"]),
+        default="warn",
+        show_default=True,
+        help="What a full disk, or a store that cannot be written, does to the run.",
+    )(function)
+
+
+def beside(target: str) -> str:
+    """Return the store of a pipeline file: the folder `.penstock` beside it."""
+    path, _ = split_name(target)
+    return str(path.parent / FOLDER if str(path.parent) != "." else Path(FOLDER))
