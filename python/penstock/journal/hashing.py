@@ -87,7 +87,8 @@ class Hasher:
             yield from self._class(function)
         elif callable(function):
             call = vars(type(function)).get("__call__")
-            yield f"callable {_label(function)}".encode()
+            name = getattr(function, "__qualname__", None) or getattr(function, "__name__", "")
+            yield f"callable {_label(function)} {getattr(function, '__module__', '')}.{name}".encode()
             if isinstance(call, FunctionType) and _is_users(call.__code__):
                 yield self.code(call) + self._value(function)
 
@@ -127,7 +128,7 @@ class Hasher:
         for place, constant in enumerate(code.co_consts):
             if isinstance(constant, CodeType):
                 parts.append(self._code_object(constant, None))
-            elif place == 0 and isinstance(constant, str) and constant == doc:
+            elif place == 0 and constant == doc:
                 parts.append(b"doc")
             else:
                 parts.append(self._value(constant))
@@ -186,6 +187,8 @@ class _Feeder:
         self._inside.append(id(value))
         try:
             self._feed_object(value)
+        except Exception:  # noqa: BLE001  a property of a user's class may raise anything; so may nesting without end
+            self._give_up(value)
         finally:
             self._inside.pop()
 
@@ -260,13 +263,16 @@ class _Feeder:
             except Exception:  # noqa: BLE001  no name to refer to it by
                 parts = list(dump(value))
         except BaseException:  # noqa: BLE001  pickling calls methods of the user's classes
-            self.opaque.append(f"a {type(value).__qualname__}")
-            self.update(f"opaque {_label(value)};".encode())
+            self._give_up(value)
             return
         self.update(f"object {_label(value)};".encode())
         for part in parts:
             self.update(b"%d;" % len(part))
             self.update(part)
+
+    def _give_up(self, value: object) -> None:
+        self.opaque.append(f"a {type(value).__name__}")
+        self.update(f"opaque {_label(value)};".encode())
 
 
 def _content(cell: CellType) -> object:
@@ -277,8 +283,8 @@ def _content(cell: CellType) -> object:
 
 
 def _is_array(value: object) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray
+    kind = type(value)  # by name: another thread may be in the middle of importing numpy
+    return kind.__name__ == "ndarray" and kind.__module__ == "numpy"
 
 
 def _is_constant(value: object) -> bool:
