@@ -251,6 +251,7 @@ def test_a_deadline_is_said_to_be_at_risk_and_then_missed() -> None:
     late = [EventKind(row["kind"]).name for row in result.events if row["task"] == 0]
     assert [kind for kind in late if "DEADLINE" in kind] == ["DEADLINE_AT_RISK", "DEADLINE_MISSED"]
     assert count(result, EventKind.DEADLINE_MISSED) == 1
+    assert "succeeded (late)" in result.table()
 
 
 # -------------------------------------------------------------------------------------------------------- breaker

@@ -112,3 +112,23 @@ def test_ctrl_c_gets_its_line_also_when_the_allowance_is_used_up(scene):
         "interrupted: nothing more starts; 1 running task may end within 10 s, Ctrl-C again kills it",
         "interrupted: killing 1 running task",
     ]
+
+
+def test_deadlines_breakers_and_the_runs_timeout_have_lines(scene):
+    from penstock.options import make_spec
+
+    scene.add("ask", "slow")
+    scene.specs[0] = make_spec(None, "ask", {"breaker": "api"})
+    scene.event(EventKind.BREAKER_OPENED, 1, 0, value=3)
+    scene.event(EventKind.BREAKER_CLOSED, 2, 0)
+    scene.event(EventKind.DEADLINE_MISSED, 3, 1)
+    scene.event(EventKind.RUN_TIMED_OUT, 4, value=4_000_000_000)
+    out = io.StringIO()
+    Lines(scene, out).feed(scene.rows())
+    said = [line.partition("] ")[2] for line in out.getvalue().splitlines()]
+    assert said[-4:] == [
+        "breaker    api opened: 3 attempts failed in a row, the last of ask",
+        "breaker    api closed: ask has got through",
+        "late       slow: its deadline has passed",
+        "timed out  the run has had its 4.00s: what runs is ended, nothing more starts",
+    ]

@@ -91,6 +91,7 @@ def test_dictionaries_are_plain_json(rehearsal):
     assert rows[2] == {
         "id": 2, "name": "broken", "state": "failed", "attempts": 1, "wait_s": pytest.approx(0.2),
         "run_s": pytest.approx(0.5), "cpu_s": None, "peak_memory": None, "cause": "timeout", "fell_back": False,
+        "late": False,
         "outcome": "failed (timeout)",
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from typing_extensions import assert_type
 
-from penstock import Pipeline, Policy, Retry, RunResult, Task, command, current, skip, task
+from penstock import Alerts, Breaker, Pipeline, Policy, Retry, RunResult, Task, command, current, skip, task, value
 from penstock.future import Future
 
 
@@ -28,6 +28,17 @@ def best(scores: list[dict[str, float]]) -> float:
     return max(score["score"] for score in scores)
 
 
+@task(
+    breaker=Breaker("api", failures=3),
+    total_timeout="1h",
+    allow_failure=True,
+    fallback=[lambda x: "", value("nothing")],
+    retry=Retry(total_s=60),
+)
+def fetch(x: int) -> str:
+    return str(x)
+
+
 as_a_task: Task[[str], list[float]] = load
 assert_type(load("a"), list[float])
 
@@ -43,6 +54,13 @@ assert_type(lines, str)
 result = p.run(policy="hybrid", limits={"cpu": 0.8}, alerts=[print], progress=False)
 assert_type(result, RunResult)
 assert_type(result[winner], float)
+
+p.run(
+    alerts=[print, "https://example.org/hook", Alerts(print, kinds=["failed"], every_s=60)],
+    on_failure="finish_running",
+    timeout="8h",
+    secret=["API_KEY"],
+)
 
 run = p.start(on_event=[print, str])
 assert_type(run.future(winner), Future[float])

@@ -37,6 +37,10 @@ _TOLD = (
     EventKind.PAUSED,
     EventKind.RESUMED,
     EventKind.INTERRUPTED,
+    EventKind.RUN_TIMED_OUT,
+    EventKind.DEADLINE_MISSED,
+    EventKind.BREAKER_OPENED,
+    EventKind.BREAKER_CLOSED,
 )
 
 
@@ -107,7 +111,13 @@ class Lines:
     def _line(self, kind: EventKind, task: int, attempt: int, cause: Cause, value: int, time: int) -> str | None:
         if kind is EventKind.PAUSED or kind is EventKind.RESUMED:
             return kind.name.lower()
+        if kind is EventKind.RUN_TIMED_OUT:
+            return f"timed out  the run has had its {span_text(value / NS)}: what runs is ended, nothing more starts"
         name = self._view.names[task]
+        if kind is EventKind.DEADLINE_MISSED:
+            return f"late       {name}: its deadline has passed"
+        if kind is EventKind.BREAKER_OPENED or kind is EventKind.BREAKER_CLOSED:
+            return self._breaker_line(kind, task, name, value)
         if kind is EventKind.STARTED:
             self._started[task] = time
             if task in self._deferred:
@@ -134,6 +144,13 @@ class Lines:
                 return None
             return f"retrying   {name} in {span_text((value - time) / 1e9)}: attempt {attempt} failed{took}: {error}"
         return f"{'skipped' if cause is Cause.SKIPPED else 'cancelled':<10} {name}{took}"
+
+    def _breaker_line(self, kind: EventKind, task: int, name: str, value: int) -> str:
+        breaker = self._view.specs[task].breaker
+        said = f"breaker    {breaker.name if breaker else ''}"
+        if kind is EventKind.BREAKER_CLOSED:
+            return f"{said} closed: {name} has got through"
+        return f"{said} opened: {plural(value, 'attempt')} failed in a row, the last of {name}"
 
     def _may_say(self, time: int, *, important: bool) -> bool:
         # A quarter of the allowance is kept for failures.

@@ -84,7 +84,8 @@ class Timeline:
     - `wait_ns`: time spent ready (all dependencies met, not yet running), over all attempts.
     - `run_ns`: time spent running, over all attempts, failed ones included.
     - `cpu_ns`: CPU time over all attempts. `peak_memory`: bytes, the largest of all attempts.
-    - `worker`: of the last start. `retry_ns`: when the next attempt is due. `fell_back`: bool.
+    - `worker`: of the last start. `retry_ns`: when the next attempt is due. `fell_back`, `late` (its deadline was
+      missed): bool.
 
     A task that waits or runs at this instant has only its finished spans in `wait_ns` and `run_ns`; add
     the time since `since_ns`.
@@ -271,6 +272,7 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "worker": (np.uint32, NO_TASK),
     "retry_ns": (np.int64, NEVER),
     "fell_back": (np.bool_, 0),
+    "late": (np.bool_, 0),
 }
 
 
@@ -296,12 +298,17 @@ def _set_fallback(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], 
     columns["fell_back"][task] = True
 
 
+def _set_late(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], _value: npt.NDArray[Any]) -> None:
+    columns["late"][task] = True
+
+
 _FACTS = {
     EventKind.CPU_USED: _add_cpu,
     EventKind.PEAK_MEMORY: _raise_peak,
     EventKind.RETRYING: _set_retry,
     EventKind.FALLBACK: _set_fallback,
     EventKind.DEFERRED: _count_deferral,
+    EventKind.DEADLINE_MISSED: _set_late,
 }
 
 
@@ -331,24 +338,25 @@ class TaskRow:
     peak_memory: int | None
     cause: Cause
     fell_back: bool
+    late: bool
 
     @property
     def outcome(self) -> str:
-        """The state in words, with what is worth knowing about it: `failed (timeout)`, `skipped`."""
+        """The state in words, with what is worth knowing about it: `failed (timeout)`, `skipped`, `succeeded (late)`."""
         if self.state is State.CANCELLED and self.cause is Cause.SKIPPED:
             return "skipped"
         word = self.state.name.lower().replace("_", " ")
         if self.state is State.FAILED and self.cause not in (Cause.NONE, Cause.EXCEPTION):
             return f"{word} ({self.cause.name.lower()})"
         if self.state is State.SUCCEEDED and self.fell_back:
-            return f"{word} (fallback)"
-        return word
+            return f"{word} (fallback, late)" if self.late else f"{word} (fallback)"
+        return f"{word} (late)" if self.late else word
 
 
 def task_rows(view: RunView, timeline: Timeline) -> list[TaskRow]:
     """Return one row a task, in submission order."""
     names = view.names
-    names_of = ("state", "wait_ns", "run_ns", "cpu_ns", "peak_memory", "cause", "fell_back")
+    names_of = ("state", "wait_ns", "run_ns", "cpu_ns", "peak_memory", "cause", "fell_back", "late")
     columns = [timeline.attempts().tolist(), *(timeline.column(name).tolist() for name in names_of)]
     return [
         TaskRow(
@@ -362,6 +370,9 @@ def task_rows(view: RunView, timeline: Timeline) -> list[TaskRow]:
             peak_memory=peak if peak != NEVER else None,
             cause=Cause(cause),
             fell_back=fell_back,
+            late=late,
         )
-        for task, (attempts, state, wait, run, cpu, peak, cause, fell_back) in enumerate(zip(*columns, strict=True))
+        for task, (attempts, state, wait, run, cpu, peak, cause, fell_back, late) in enumerate(
+            zip(*columns, strict=True)
+        )
     ]
