@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from penstock import Pipeline, _core, task
 from penstock.errors import OptionError
-from penstock.planning import MOST_TASKS, check_budget, make_schedule, schedule_arrays, schedule_by_rank
+from penstock.observe.events import EventKind
+from penstock.planning import MOST_TASKS, check_budget, make_schedule, places, schedule_arrays, schedule_by_rank
+from penstock.policies import POLICIES, Policy
 from penstock.resources import Limits
+from penstock.states import State
 
 NS = 1_000_000_000
 
@@ -196,3 +199,112 @@ def test_the_budget_is_kept_for_any_size(n):
         began = time.monotonic()
         schedule_arrays(*given_, budget_s=0.1)
         assert time.monotonic() - began <= 0.1
+
+
+def run_order(pipeline, **options):
+    """The names in the order in which they started."""
+    result = pipeline.run(progress=False, **options)
+    assert result.ok
+    names = list(result.states)
+    return [names[row["task"]] for row in result.events if row["kind"] == EventKind.STARTED]
+
+
+@task(duration=1, cpu=0, resources={"slot": 1})
+def short(*before):
+    return 0
+
+
+@task(duration=100, cpu=0, resources={"slot": 1})
+def long(*before):
+    return 0
+
+
+def two_cores_would_do_better():
+    """Submitted in the worst order: what the last task waits for comes last but one."""
+    with Pipeline("p") as p:
+        for _ in range(4):
+            short()
+        long(short.with_options(name="first")())
+    return p
+
+
+@pytest.mark.parametrize("policy", ["static", "hybrid"])
+def test_a_run_starts_in_the_planned_order(policy):
+    order = run_order(two_cores_would_do_better(), policy=policy, limits={"slot": 1})
+    assert order[:2] == ["first", "long"]
+
+
+def test_fifo_and_a_run_without_durations_go_without_a_plan():
+    frozen = two_cores_would_do_better().freeze()
+    limits = Limits.parse({"slot": 1}, {"cpu": 8000, "memory": 8 << 30, "gpu": 0})
+    with Pipeline("unknown") as p:
+        unknown()
+    with Pipeline("due") as due:
+        narrow.with_options(deadline=5)()
+    hybrid, static = POLICIES["hybrid"], POLICIES["static"]
+    assert places(frozen, limits, POLICIES["fifo"]) is None
+    assert places(frozen, limits, hybrid, budget_s=0) is None
+    assert places(p.freeze(), limits, hybrid) is None
+    assert places(due.freeze(), limits, hybrid) is None
+    assert places(Pipeline("none").freeze(), limits, static) is None
+    # What has to keep to a plan gets one.
+    assert list(places(p.freeze(), limits, static)) == [0]
+    assert list(places(due.freeze(), limits, static)) == [0]
+    searched, unsearched = places(frozen, limits, hybrid), places(frozen, limits, static, budget_s=0)
+    assert sorted(searched) == sorted(unsearched) == list(range(6))
+    assert frozen.names[list(unsearched).index(0)] == "first"
+    assert searched[frozen.names.index("first")] == 0
+
+
+def test_a_static_run_with_failures_and_tasks_that_make_tasks_ends():
+    @task(duration=2, retries=2, cpu=0, resources={"slot": 1})
+    def fragile(tries=[]):  # noqa: B006
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError("again")
+        return 1
+
+    @task(duration=1, cpu=0, resources={"slot": 1})
+    def spread():
+        return [short(), short(), long()]
+
+    @task(duration=1, cpu=0, resources={"slot": 1})
+    def broken():
+        raise ValueError("for good")
+
+    with Pipeline("p") as p:
+        made = spread()
+        long(made, fragile())
+        short(broken())
+        short()
+    result = p.run(policy="static", limits={"slot": 2}, progress=False)
+    assert sorted(str(name) for name, state in result.states.items() if state != State.SUCCEEDED) == ["broken", "short"]
+
+
+def test_a_static_run_holds_back_what_comes_later_in_the_plan_and_says_so():
+    started, release = threading.Event(), threading.Event()
+
+    @task(duration=10, cpu=0, resources={"slot": 1})
+    def blocker():
+        started.set()
+        release.wait(60)
+
+    # On two cores the plan is: blocker, wide on both, then last beside the tail. Last would fit beside blocker too, but
+    # then wide and its long tail would come late.
+    with Pipeline("p") as p:
+        wide = long.with_options(resources={"slot": 2}, name="wide")(blocker())
+        long.with_options(duration=200, name="tail")(wide)
+        last = short.with_options(duration=150, name="last")()
+    run = p.start(policy=Policy(name="in order", form="plan"), limits={"slot": 2})
+    try:
+        assert started.wait(60)
+        assert run.why(last) == "'last' is ready, but the plan starts 'wide' before it."
+    finally:
+        release.set()
+    assert run.wait().ok
+
+
+@pytest.mark.parametrize("budget", [-1, "now"])
+def test_a_run_refuses_a_budget_that_is_none(budget):
+    with pytest.raises(OptionError, match="plan_budget="):
+        two_cores_would_do_better().run(plan_budget=budget)

@@ -13,7 +13,7 @@ from penstock.policies import DEFAULT_POLICY, POLICIES, Policy, hybrid, resolve
 
 
 def test_presets_are_found_by_name_and_carry_it() -> None:
-    assert list(POLICIES) == ["fifo", "priority", "utilisation", "hybrid", "product", "bottom_level"]
+    assert list(POLICIES) == ["fifo", "priority", "utilisation", "hybrid", "product", "bottom_level", "static"]
     for name, policy in POLICIES.items():
         assert policy.name == name
         assert Policy.named(name) is policy
@@ -50,6 +50,7 @@ def test_what_the_presets_weigh() -> None:
         "hybrid": {"priority", "demand", "critical_path", "age", "deadline"},
         "product": set(),
         "bottom_level": {"critical_path"},
+        "static": set(),
     }
     assert POLICIES["priority"].priority_raw
     assert POLICIES["product"].to_core()[0] == 1
@@ -66,7 +67,7 @@ def test_hybrid_takes_weights_of_ones_own() -> None:
 
 
 def test_an_unknown_name_lists_the_presets() -> None:
-    expected = "policy='hybird'; allowed is one of 'fifo', 'priority', 'utilisation', 'hybrid', 'product', 'bottom_level', or a penstock.Policy. Did you mean 'hybrid'?"
+    expected = "policy='hybird'; allowed is one of 'fifo', 'priority', 'utilisation', 'hybrid', 'product', 'bottom_level', 'static', or a penstock.Policy. Did you mean 'hybrid'?"
     with pytest.raises(OptionError, match=re.escape(expected)):
         resolve("hybird")
     with pytest.raises(OptionError, match=re.escape("policy=3; allowed is one of")):
@@ -81,7 +82,7 @@ def test_an_unknown_name_lists_the_presets() -> None:
         ({"age": math.nan}, "policy 'custom': age=nan; allowed is any finite number"),
         ({"fit": "1"}, "fit='1'; allowed is any finite number"),
         ({"priority": True}, "priority=True; allowed is any finite number"),
-        ({"form": "max"}, "form='max'; allowed is 'sum' or 'product'"),
+        ({"form": "max"}, "form='max'; allowed is 'sum', 'product' or 'plan'"),
         ({"reserve_after_s": -1}, "reserve_after_s=-1; allowed is a number of seconds from 0 up, or None for never"),
         ({"reserve_after_s": 1e12}, "reserve_after_s=1000000000000.0"),
         ({"priority_raw": 1}, "priority_raw=1; allowed is True or False"),

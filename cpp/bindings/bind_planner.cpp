@@ -93,15 +93,16 @@ void bind_planner(py::module_& m) {
   const auto none = py::none();
   m.def("make_plan", [](const py::object& durations, const py::object& demands, const py::object& capacity,
                         const py::object& indptr, const py::object& indices, const py::object& release,
-                        std::optional<double> budget_s, std::uint64_t iterations, std::uint64_t seed,
+                        std::optional<double> budget_s, std::uint64_t iterations, std::uint64_t seed, bool greedy,
                         const std::shared_ptr<StopFlag>& stop) {
     Budget budget(clock_now(), budget_s, stop.get());
     const Given given(durations, demands, capacity, indptr, indices, release);
     return result_of(without_gil(budget, [&](const planner::ShouldStop& should_stop) {
-      return planner::plan(given.problem(), {seed, iterations}, should_stop);
+      return planner::plan(given.problem(), {seed, iterations, greedy}, should_stop);
     }));
   }, py::arg("durations"), py::arg("demands"), py::arg("capacity"), py::arg("indptr") = none, py::arg("indices") = none,
   py::arg("release") = none, py::kw_only(), py::arg("budget_s") = none, py::arg("iterations") = 0, py::arg("seed") = 0,
+  py::arg("greedy") = false,
   py::arg("stop") = none);
   m.def("list_schedule", [](const py::object& durations, const py::object& demands, const py::object& capacity,
                             const py::object& ranks, const py::object& indptr, const py::object& indices,

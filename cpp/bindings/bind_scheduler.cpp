@@ -8,8 +8,8 @@ namespace {
 py::tuple submit(Door& door, std::size_t count, const py::object& shape, const py::object& priority,
                  const py::object& indptr, const py::object& indices, const py::object& expected,
                  const py::object& deadline, const py::object& timeout, const py::object& tolerant,
-                 const py::object& forgiven, Now now) {
-  const Column<std::uint32_t> shapes(shape, "shape");
+                 const py::object& forgiven, const py::object& place, Now now) {
+  const Column<std::uint32_t> shapes(shape, "shape"), places(place, "place");
   const Column<double> priorities(priority, "priority");
   const Column<std::int64_t> starts(indptr, "indptr"), predecessors(indices, "indices"), expecteds(expected, "expected"),
       deadlines(deadline, "deadline"), timeouts(timeout, "timeout");
@@ -23,6 +23,7 @@ py::tuple submit(Door& door, std::size_t count, const py::object& shape, const p
   batch.expected = expecteds.values();
   batch.deadline = deadlines.values();
   batch.timeout = timeouts.values();
+  batch.place = places.values();
   batch.tolerant = tolerants.values();
   batch.forgiven = forgivens.values();
   std::vector<TaskId> settled;
@@ -62,7 +63,8 @@ void bind_verbs(DoorClass& c) {
   c.def("submit", &submit, py::arg("count"), py::kw_only(), py::arg("shape") = py::none(), py::arg("priority") = py::none(),
         py::arg("indptr") = py::none(), py::arg("indices") = py::none(), py::arg("expected") = py::none(),
         py::arg("deadline") = py::none(), py::arg("timeout") = py::none(), py::arg("tolerant") = py::none(),
-        py::arg("forgiven") = py::none(), now);
+        py::arg("forgiven") = py::none(),
+        py::arg("place") = py::none(), now);
   c.def("take", &take, py::arg("lane"), py::arg("worker"), py::arg("most") = 1, now);
   c.def("finish", [](Door& d, std::uint32_t task, Attempt attempt, std::optional<std::uint32_t> lease, Instant started, Instant finished, Now at) {
      const Report report = report_of(task, attempt, lease, started, finished);

@@ -17,6 +17,7 @@ py::dict explain(Door& door, std::uint32_t task, Now now) {
   out["free"] = why.free;
   out["capacity"] = why.capacity;
   out["reserved_for"] = why.reserved_for == kNoTask ? py::object(py::none()) : py::int_(index(why.reserved_for));
+  out["after"] = why.after == kNoTask ? py::object(py::none()) : py::int_(index(why.after));
   out["ahead"] = why.ahead;
   return out;
 }

@@ -58,6 +58,7 @@ class Door {
     // two of them would wake each other for ever; the control thread may, since its take also ends backoffs.
     if (n > 0 || lane != Lane::threads) wake_worker();
     if (lane == Lane::threads && core_->next_wakeup() < wakeup) control.ring_all();
+    if (lane == Lane::threads && n > 0 && core_->in_order() && other_lanes()) control.ring_all();
     if (n > 0) log_->appended();
     return n;
   }

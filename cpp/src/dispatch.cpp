@@ -30,6 +30,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
   update_wakeup();
   if (paused_) return 0;
 
+  const bool planned = in_order();
   for (;;) {
     gather_heads(now);
     std::optional<Shadow> shadow;
@@ -38,6 +39,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
     for (std::size_t h = 0; h < heads_.size() && !raced; ++h) {
       const Head& head = heads_[h];
       const Demand& demand = head.shape->asks;
+      if (planned && overtakes(head.task)) continue;
       if (ledger_.lacking(demand)) {
         if (!shadow) shadow = reservation_for(head, now);
         continue;
@@ -55,7 +57,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
       if (!grant) continue;
       note_peak(demand);
       const Head* next = h + 1 < heads_.size() ? &heads_[h + 1] : nullptr;
-      const bool alone = shadow.has_value() || head.shape->timeout;
+      const bool alone = planned || shadow.has_value() || head.shape->timeout;
       const std::size_t started = start_from(head, next, *grant, worker, alone ? out.first(1) : out, now);
       if (started > 0) return started;
       ledger_.release(demand, *grant);
@@ -82,9 +84,34 @@ Amount Scheduler::take_peak_held(int resource) {
 bool Scheduler::startable(Lane lane) const {
   const std::scoped_lock lock(mutex_);
   if (paused_) return false;
+  const bool planned = in_order();
   return std::any_of(shape_owners_.begin(), shape_owners_.end(), [&](const auto& shape) {
-    return shape->lane == lane && !shape->heap.empty() && !ledger_.lacking(shape->asks);
+    if (shape->lane != lane || shape->heap.empty() || ledger_.lacking(shape->asks)) return false;
+    if (!planned) return true;
+    const std::optional<PriorityHeap::Entry> head = shape->heap.peek();
+    return head && !overtakes(head->task);
   });
+}
+
+// ---------------------------------------------------------------------------------------------------- a plan
+
+bool Scheduler::in_order() const { return policy_.load(std::memory_order_seq_cst)->policy.form == Form::plan; }
+
+/// The first task of the plan that has neither started nor ended.
+TaskId Scheduler::next_in_plan() const {
+  for (; plan_at_ < plan_.size(); ++plan_at_) {
+    const std::uint64_t seen = record(plan_[plan_at_]).word.load(std::memory_order_seq_cst);
+    if (word::attempt(seen) == 0 && !is_final(word::state(seen))) return plan_[plan_at_];
+  }
+  return kNoTask;
+}
+
+/// Whether its start would overtake the plan. What is not planned overtakes nothing, nor does a further attempt.
+/// Nothing deadlocks: the next task in the plan waits, if at all, for planned tasks before it, which have started, or for
+/// tasks outside the plan, which go before it in every heap; and heaps are in the plan's order.
+bool Scheduler::overtakes(TaskId task) const {
+  if (!is_planned(task)) return false;
+  return word::attempt(record(task).word.load(std::memory_order_seq_cst)) == 0 && task != next_in_plan();
 }
 
 /// The head of every shape, most urgent first, as ranked at this instant.
@@ -387,8 +414,13 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
   why.paused = paused_;
   why.lacking = -1;
   why.reserved_for = kNoTask;
+  why.after = kNoTask;
   if (why.state != State::ready) return why;
   why.ahead = shape.heap.size() - 1;
+  if (in_order() && overtakes(task)) {
+    why.after = next_in_plan();
+    return why;
+  }
   if (const std::optional<int> lacking = ledger_.lacking(shape.asks)) {
     why.lacking = *lacking;
     why.demanded = shape.asks.amounts[static_cast<std::size_t>(*lacking)];

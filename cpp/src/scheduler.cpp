@@ -35,8 +35,35 @@ bool ended_without_result(State state) {
 /// Scratch vectors longer than this are given back after a large batch.
 constexpr std::size_t kKeptScratch = 1 << 16;
 
+/// Throws std::invalid_argument, naming the task, unless the places are an order to start in.
+void check_places(const Submission& batch) {
+  if (batch.place.empty()) return;
+  if (batch.place.size() != batch.count) {
+    throw std::invalid_argument("place has " + std::to_string(batch.place.size()) + " entries for a batch of " +
+                                std::to_string(batch.count) + " tasks; give one for each, or none");
+  }
+  std::vector<bool> taken(batch.count);
+  for (std::size_t k = 0; k < batch.count; ++k) {
+    const std::uint32_t place = batch.place[k];
+    if (place >= batch.count || taken[place]) {
+      throw std::invalid_argument("node " + std::to_string(k) + " has place " + std::to_string(place) +
+                                  "; places are 0 .. " + std::to_string(batch.count - 1) + ", each once");
+    }
+    taken[place] = true;
+  }
+  for (std::size_t k = 0; k < batch.count && !batch.indptr.empty(); ++k) {
+    for (auto e = static_cast<std::size_t>(batch.indptr[k]); e < static_cast<std::size_t>(batch.indptr[k + 1]); ++e) {
+      if (batch.indices[e] >= 0) continue;
+      const auto before = static_cast<std::size_t>(~batch.indices[e]);
+      if (batch.place[before] < batch.place[k]) continue;
+      throw std::invalid_argument("node " + std::to_string(k) + " has place " + std::to_string(batch.place[k]) +
+                                  ", before node " + std::to_string(before) + ", which it waits for");
+    }
+  }
+}
+
 bool uses_levels(const Policy& policy) {
-  return policy.weights.critical_path != 0.0 || policy.weights.deadline != 0.0;
+  return policy.form == Form::plan || policy.weights.critical_path != 0.0 || policy.weights.deadline != 0.0;
 }
 
 }  // namespace
@@ -131,7 +158,12 @@ TaskId Scheduler::submit(const Submission& batch, Instant now, std::vector<TaskI
   if (first == 0) epoch_ = now;
   ready_.clear();
   // Records must be in place before a predecessor on another thread can free one of the new tasks.
-  readiness_.grow(n, batch.indptr, batch.indices, ready_, [&](TaskId) { enrol(first, batch, now); });
+  readiness_.grow(n, batch.indptr, batch.indices, ready_, [&](TaskId) {
+    // Here indices and rows have been checked, and nothing is changed yet.
+    if (!batch.place.empty() && !plan_.empty()) throw std::invalid_argument("a batch with places came before; one plan is followed");
+    check_places(batch);
+    enrol(first, batch, now);
+  });
 
   // A predecessor that ended without a result counts as met for readiness; its dependant ends instead. Failures
   // happen under this mutex, so none slips in between. Tolerant tasks count what they have lost first: the end of
@@ -170,7 +202,14 @@ void Scheduler::enrol(std::size_t first, const Submission& batch, Instant now) {
   const bool plain = batch.shape.size() <= 1 && batch.expected.empty() && batch.deadline.empty() &&
                      batch.timeout.empty() && batch.tolerant.empty() && batch.forgiven.empty();
   plain ? enrol_plain(first, batch, at_or(batch.shape, 0, free_shape), now) : enrol_each(first, batch, free_shape, now);
-  if (uses_levels(policy_.load(std::memory_order_seq_cst)->policy)) level(first, batch);
+  if (uses_levels(policy_.load(std::memory_order_seq_cst)->policy) || !batch.place.empty()) level(first, batch);
+  if (!batch.place.empty()) {
+    plan_.resize(n);
+    for (std::size_t k = 0; k < n; ++k) plan_[batch.place[k]] = TaskId{static_cast<std::uint32_t>(first + k)};
+    planned_.store(std::uint64_t{first} << 32 | (first + n), std::memory_order_seq_cst);
+    plan_scale_ = longest_.load(std::memory_order_relaxed);
+    follow_plan();
+  }
 
   unfinished_.fetch_add(n, std::memory_order_seq_cst);
   count_.store(first + n, std::memory_order_seq_cst);
@@ -251,6 +290,17 @@ void Scheduler::level(std::size_t first, const Submission& batch) {
   longest_.store(longest, std::memory_order_relaxed);  // scales a feature; a stale value misorders nothing for long
 }
 
+/// The plan's order stands in for the bottom levels of its tasks, on the scale that they had: the first task has the
+/// longest level, and each of the others an equal step less. (A float tells 2^23 steps apart.)
+void Scheduler::follow_plan() {
+  const auto n = static_cast<double>(plan_.size());
+  for (std::size_t at = 0; at < plan_.size(); ++at) {
+    const double level = plan_scale_ * (n - static_cast<double>(at)) / n;
+    // relaxed: as in level() and relevel(), which go before; published as there.
+    records_[index(plan_[at])].bottom_level.store(static_cast<float>(level), std::memory_order_relaxed);
+  }
+}
+
 /// Bottom levels of everything that is known, for a policy that asks for them after the tasks came.
 void Scheduler::relevel() {
   const std::size_t n = size();
@@ -283,11 +333,12 @@ void Scheduler::relevel() {
   // relaxed: the store of policy_ that follows publishes them, see rank_of().
   for (std::size_t t = 0; t < n; ++t) records_[t].bottom_level.store(static_cast<float>(level[t]), std::memory_order_relaxed);
   longest_.store(longest, std::memory_order_relaxed);
+  follow_plan();
 }
 
 // ----------------------------------------------------------------------------------------------------- ready
 
-Rank Scheduler::rank_of(const PolicyState& state, const Record& r, double priority) const {
+Rank Scheduler::rank_of(const PolicyState& state, TaskId task, const Record& r, double priority) const {
   const Policy& policy = state.policy;
   const Shape& shape = *shapes_[r.shape()].load(std::memory_order_acquire);  // pairs with the store in shape_locked
   Features f{};
@@ -300,7 +351,15 @@ Rank Scheduler::rank_of(const PolicyState& state, const Record& r, double priori
     // by the store of policy_; who ranks by the policy before it ranks again when it sees the new one. `longest_` may be
     // that of a moment ago: all ranks of that moment are scaled by it.
     const double level = r.bottom_level.load(std::memory_order_relaxed);
-    f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);  // rounded, it may pass the longest
+    if (policy.form == Form::plan) {
+      // Nothing is scaled, so that what is queued and what comes later compare whatever came between. And what is not
+      // planned goes before all that is: a heap's head that waits for its turn must hide nothing that the turn waits for.
+      constexpr double kBeforeAll = 0x1p62;  // ns; above every level
+      f.bottom_level = is_planned(task) ? level : kBeforeAll + level;
+    } else {
+      // Rounded, it may pass the longest.
+      f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);
+    }
     if (shape.deadline) {
       f.deadline = extras_[r.extra].deadline;
       f.remaining = extras_[r.extra].expected.load(std::memory_order_relaxed) > 0 ? static_cast<Instant>(level) : 0;
@@ -346,7 +405,7 @@ void Scheduler::enqueue(std::span<const TaskId> tasks, Instant now) {
       const TaskId task = tasks[done + n];
       const Record& r = record(task);
       priorities[n] = r.priority.load(std::memory_order_seq_cst);
-      entries[n] = {task, rank_of(*policy, r, priorities[n]), index(task)};
+      entries[n] = {task, rank_of(*policy, task, r, priorities[n]), index(task)};
       // relaxed: this thread has just made it ready, so it reads its own attempt or a later state of the same.
       const Event fact = event(EventKind::ready, now, task, word::attempt(r.word.load(std::memory_order_relaxed)), 0, 0,
                                Cause::none, State::ready);
@@ -369,7 +428,7 @@ void Scheduler::requeue_if_changed(TaskId task, const PolicyState* policy, doubl
     policy = policy_now;
     priority = priority_now;
     // acquire: as in rank_of(), here and wherever a shape is looked up.
-    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*policy, r, priority), index(task)});
+    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*policy, task, r, priority), index(task)});
   }
 }
 
@@ -408,7 +467,7 @@ void Scheduler::admit(std::span<const TaskId> ready, Instant now, std::vector<Ta
     r.word.store(word::pack(0, Cause::none, State::ready), std::memory_order_release);
     const double its_priority = r.priority.load(std::memory_order_relaxed);
     if (by_task || r.origin != origin || its_priority != priority) {
-      rank = rank_of(*policy, r, its_priority);
+      rank = rank_of(*policy, task, r, its_priority);
       origin = r.origin;
       priority = its_priority;
     }
@@ -677,7 +736,7 @@ void Scheduler::rerank(std::span<const TaskId> tasks, std::span<const double> pr
     r.priority.store(priority, std::memory_order_seq_cst);
     const std::uint64_t now_word = r.word.load(std::memory_order_seq_cst);
     if (word::state(now_word) == State::ready) {
-      shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({tasks[k], rank_of(*policy, r, priority), index(tasks[k])});
+      shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({tasks[k], rank_of(*policy, tasks[k], r, priority), index(tasks[k])});
     }
     log(EventKind::rank_changed, now, tasks[k], word::attempt(now_word), 0, std::bit_cast<std::int64_t>(priority),
         Cause::none, word::state(now_word));
@@ -724,7 +783,7 @@ void Scheduler::rank_by(const Policy& policy) {
     if (word::state(r.word.load(std::memory_order_seq_cst)) != State::ready) continue;
     const TaskId task{static_cast<std::uint32_t>(t)};
     const double priority = r.priority.load(std::memory_order_seq_cst);
-    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, r, priority), index(task)});
+    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, task, r, priority), index(task)});
   }
 }
 

@@ -203,6 +203,20 @@ TEST_CASE("dispatch starts what is ready and fits, the smaller rank first, and n
   CHECK(made.makespan == 7);
 }
 
+TEST_CASE("a greedy plan is what dispatch makes of its order") {
+  for (std::uint64_t seed = 0; seed < test::effort(60); ++seed) {
+    const Instance in = random_instance(seed, 3 + seed, 1 + seed % 2, 6, seed % 3 == 0);
+    CAPTURE(seed);
+    const Plan made = plan(in.problem(), {seed, 500, true}, kNever_);
+    REQUIRE(made.complete);
+    CHECK(fault(in, made.start, made.makespan) == "");
+    std::vector<double> ranks(in.durations.size());
+    for (std::size_t at = 0; at < ranks.size(); ++at) ranks[made.order[at]] = static_cast<double>(at);
+    CHECK(dispatch(in.problem(), ranks, Scheme::parallel, kNever_).makespan == made.makespan);
+    CHECK(plan(in.problem(), {seed, 500}, kNever_).lower_bound <= made.makespan);
+  }
+}
+
 TEST_CASE("the same seed and number of schedules give the same plan; another seed need not") {
   const Instance in = random_instance(5, 60, 2, 6);
   const Plan a = plan(in.problem(), {1, 2000}, kNever_), b = plan(in.problem(), {1, 2000}, kNever_);

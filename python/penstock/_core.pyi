@@ -90,6 +90,7 @@ class Scheduler:
         timeout: _Column | int | None = None,
         tolerant: _Column | int | None = None,
         forgiven: _Column | int | None = None,
+        place: _Column | None = None,
         now: int | None = None,
     ) -> tuple[int, list[int]]:
         """Add tasks; returns the first id, and those that ended at once because a predecessor had failed.
@@ -353,6 +354,7 @@ def make_plan(
     budget_s: float | None = None,
     iterations: int = 0,
     seed: int = 0,
+    greedy: bool = False,
     stop: StopFlag | None = None,
 ) -> tuple[bool, bytes, bytes, int, int, int]:
     """Search for a short schedule; see `penstock.planning.schedule_arrays`. `indices` are positions in the batch.

@@ -123,8 +123,12 @@ class Engine(Bookkeeping):
 
     # ------------------------------------------------------------------------------------------------- submitting
 
-    def submit_calls(self, calls: Sequence[Call[Any]], names: Sequence[str] | None = None) -> range:
+    def submit_calls(
+        self, calls: Sequence[Call[Any]], names: Sequence[str] | None = None, places: array[int] | None = None
+    ) -> range:
         """Add calls; those that they depend on are in `calls` or in this engine already.
+
+        `places`: of each in a plan, once a run; see `planning.places`.
 
         Raises:
             ResourceError: a task could never start; nothing was added.
@@ -144,7 +148,7 @@ class Engine(Bookkeeping):
             if self.recall is not None:
                 specs = self._recalled(first, calls, names)
             try:
-                self._submit(specs, indptr, indices)
+                self._submit(specs, indptr, indices, places)
             except Exception:
                 self._take_back(first)
                 raise
@@ -214,7 +218,9 @@ class Engine(Bookkeeping):
             self.settled(settled)
             return range(first, first + count)
 
-    def _submit(self, specs: list[TaskSpec], indptr: array[int], indices: array[int]) -> None:
+    def _submit(
+        self, specs: list[TaskSpec], indptr: array[int], indices: array[int], places: array[int] | None = None
+    ) -> None:
         self._ensure_running(specs)
         shapes = array("I", [self._shape(spec) for spec in specs])
         try:
@@ -224,6 +230,7 @@ class Engine(Bookkeeping):
                 priority=array("d", [spec.priority for spec in specs]),
                 indptr=indptr,
                 indices=indices,
+                place=places,
                 **_times(specs, len(specs)),
             )
         except _core.CycleError as error:

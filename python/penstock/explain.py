@@ -46,6 +46,9 @@ def why(engine: Engine, task: int) -> str:
 def _not_started(engine: Engine, told: dict[str, object]) -> str:
     if told["paused"]:
         return "the run is paused"
+    after = told["after"]
+    if isinstance(after, int):
+        return f"the plan starts {engine.names[after]!r} before it"
     lacking = told["lacking"]
     if lacking == _core.THREAD_SLOTS:
         return f"all {engine.workers} workers are busy"

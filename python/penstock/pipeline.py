@@ -158,6 +158,7 @@ class Pipeline:
         timeout: Duration | None = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        plan_budget: float = 0.1,
         store: str | PathLike[str] | Literal[False] | None = "auto",
         durability: Durability = "group",
         on_store_error: OnStoreError = "warn",
@@ -192,6 +193,9 @@ class Pipeline:
             secret: names of environment variables, penstock's own or of a command's `env`, whose values are replaced by
                 *** in errors, and so in alerts, logs, tables and displays. Results stay as they are.
             grace_s: seconds between Ctrl-C and killing what still runs; >= 0.
+            plan_budget: seconds, at most, to look for a good order before the first task starts; 0 for no search. It
+                looks where a `duration=` is known and the policy weighs the critical path, as "hybrid" does, and stops
+                when nothing shorter can be found; graphs above 50,000 tasks, or with a deadline, go without a plan.
             store: the folder in which the run's events and results are kept, so that it can be resumed. "auto":
                 `.penstock` beside the script that is run, if one is, or what the environment variable PENSTOCK_STORE
                 says; "off", None or False: nowhere.
@@ -228,6 +232,7 @@ class Pipeline:
             timeout=timeout,
             secret=secret,
             grace_s=grace_s,
+            plan_budget=plan_budget,
             keeping=Keeping(store, durability, on_store_error, resume, tuple(force), tuple(start_from), target),
         )
 
@@ -245,6 +250,7 @@ class Pipeline:
         timeout: Duration | None = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        plan_budget: float = 0.1,
         store: str | PathLike[str] | Literal[False] | None = "auto",
         durability: Durability = "group",
         on_store_error: OnStoreError = "warn",
@@ -271,6 +277,7 @@ class Pipeline:
             timeout=timeout,
             secret=secret,
             grace_s=grace_s,
+            plan_budget=plan_budget,
             keeping=Keeping(store, durability, on_store_error, resume, tuple(force), tuple(start_from), target),
         )
 

@@ -17,6 +17,7 @@ from penstock.errors import OptionError
 
 if TYPE_CHECKING:
     from penstock.pipeline import FrozenPipeline
+    from penstock.policies import Policy
     from penstock.resources import Limits
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Schedule",
     "check_budget",
     "make_schedule",
+    "places",
     "schedule_arrays",
     "schedule_by_rank",
 ]
@@ -93,6 +95,7 @@ def schedule_arrays(
     budget_s: float | None = PLAN_BUDGET_S,
     iterations: int = 0,
     seed: int = 0,
+    greedy: bool = False,
     stop: _core.StopFlag | None = None,
 ) -> Schedule:
     """Plan tasks that are given as arrays (contiguous buffers: numpy, `array.array`, memoryview).
@@ -107,6 +110,8 @@ def schedule_arrays(
         budget_s: seconds that this call may take at most; None for no limit.
         iterations: schedules to make at most; 0 for no limit. 3 is one list schedule, justified once: no search.
         seed: the same seed and number of iterations give the same plan when the budget does not end first.
+        greedy: look only at schedules in which nothing that is ready and fits ever waits: what a dynamic policy makes
+            of the plan's order. Without it a plan may be shorter, and has to be followed as it is.
         stop: `stop.set()` from any thread ends the search; the best plan so far is returned.
 
     Returns:
@@ -136,6 +141,7 @@ def schedule_arrays(
         budget_s=budget_s,
         iterations=iterations,
         seed=seed,
+        greedy=greedy,
         stop=stop,
     )
     if not complete:
@@ -201,6 +207,7 @@ def make_schedule(
     budget_s: float | None = PLAN_BUDGET_S,
     iterations: int = 0,
     seed: int = 0,
+    greedy: bool = False,
     stop: _core.StopFlag | None = None,
 ) -> Schedule:
     """Plan a pipeline under these limits.
@@ -211,7 +218,7 @@ def make_schedule(
         durations_s: expected seconds by position, None where unknown; without it, each task's own `duration=`. What is
             unknown counts as the mean of what is known, and as 1 s when nothing is.
         workers: threads that run tasks, when their number may bind; None for as many as it takes.
-        budget_s, iterations, seed, stop: as in `schedule_arrays`; the budget includes reading the pipeline.
+        budget_s, iterations, seed, greedy, stop: as in `schedule_arrays`; the budget includes reading the pipeline.
 
     Raises:
         ValueError: a task can never start under the limits; names its position.
@@ -241,6 +248,7 @@ def make_schedule(
         budget_s=left,
         iterations=iterations,
         seed=seed,
+        greedy=greedy,
         stop=stop,
     )
     return Schedule(
@@ -256,13 +264,75 @@ def make_schedule(
     )
 
 
+def places(
+    frozen: FrozenPipeline,
+    limits: Limits,
+    policy: Policy,
+    *,
+    workers: int | None = None,
+    budget_s: float = PLAN_BUDGET_S,
+    seed: int = 0,
+) -> array[int] | None:
+    """Return each task's place in the plan that a run under this policy goes by, or None when it goes without.
+
+    A plan's order: always, where the policy is one that keeps to it (`form="plan"`); and where the critical path weighs,
+    at least one duration is known, no task has a deadline (a plan knows none), there are at most `MOST_TASKS` tasks, and
+    the budget is not 0.
+
+    Where a plan must be kept to and the budget ends before there is one, or is 0, the order is that of bottom levels.
+
+    Args:
+        frozen, limits, workers, seed: as in `make_schedule`.
+        policy: of the run.
+        budget_s: seconds; 0 for no search.
+    """
+    keeps = policy.form == "plan"
+    specs = [call.spec for call in frozen.calls]
+    if not specs:
+        return None
+    if not keeps and (
+        policy.form != "sum"
+        or policy.critical_path <= 0
+        or budget_s == 0
+        or len(specs) > MOST_TASKS
+        or all(spec.duration_s is None for spec in specs)
+        or any(spec.deadline_s is not None for spec in specs)
+    ):
+        return None
+    made = make_schedule(frozen, limits, workers=workers, budget_s=budget_s, seed=seed, greedy=not keeps)
+    if made.complete:
+        order: Sequence[int] = made.order
+    elif keeps:
+        order = _by_levels(frozen)
+    else:
+        return None
+    found = array("I", bytes(4 * len(order)))
+    for place, task in enumerate(order):
+        found[task] = place
+    return found
+
+
+def _by_levels(frozen: FrozenPipeline) -> list[int]:
+    """Return the tasks by bottom level, the longest first: each after what it waits for, as every task counts at least 1 ns."""
+    lengths = array("q", [max(1, round((call.spec.duration_s or 0) * NS)) for call in frozen.calls])
+    packed = _core.plan_levels(lengths, frozen.indptr, frozen.indices)
+    assert packed is not None, "without a budget there is always an end"
+    levels = array("q", packed)
+    return sorted(range(len(levels)), key=lambda task: (-levels[task], task))
+
+
 def _amounts(demands: Sequence[Mapping[str, int]], limits: Mapping[str, int]) -> tuple[array[int], array[int]]:
-    """Return the demands, row by row, of the resources that have a limit, and those limits."""
+    """Return the demands, row by row, of the resources that have a limit, and those limits.
+
+    Memory of GPUs is given by device; here that of all devices counts together.
+    """
     names = [name for name in limits if any(name in demand for demand in demands)]
+    devices = max(1, limits.get("gpu", 0) // 1000)
     column = {name: k for k, name in enumerate(names)}
     rows = array("q", bytes(8 * len(demands) * len(names)))
     for k, demand in enumerate(demands):
         for name, amount in demand.items():
             if name in column:
-                rows[k * len(names) + column[name]] = amount
-    return rows, array("q", [limits[name] for name in names])
+                each = max(1, demand.get("gpu", 0) // 1000) if name == "gpu_memory" else 1
+                rows[k * len(names) + column[name]] = amount * each
+    return rows, array("q", [limits[name] * (devices if name == "gpu_memory" else 1) for name in names])

@@ -19,7 +19,7 @@ CorePolicy = tuple[int, bool, float, float, float, float, float, float, float, i
 """(form, priority_raw, then the weights priority, demand, critical_path, age, deadline, fit, submitted, then
 reserve_after in nanoseconds or -1 for never)."""
 
-_FORMS = ("sum", "product")
+_FORMS = ("sum", "product", "plan")
 _WEIGHTS = ("priority", "demand", "critical_path", "age", "deadline", "fit", "submitted")
 _MOST_SECONDS = 2**63 / 1e9 - 1
 """Nanoseconds must fit 64 bits."""
@@ -44,7 +44,8 @@ class Policy:
     Attributes:
         name: shown in events and messages.
         form: "sum" of the weighted features, or "product": urgency x (100 - CPU% after the start), with urgency falling
-            as the priority number grows. The product uses no weights.
+            as the priority number grows; or "plan": in the order of a plan that is made before the run, none before one
+            that is earlier in it, however long that takes to become ready or to fit. Neither of these two uses weights.
         priority: a smaller priority number sooner. The priority counts squashed into 0..1: 0 is 0.5, 1 is 0.75, -1 is
             0.25, so that one point counts most near 0.
         demand: a smaller share of the machine sooner; 0..1, that of the resource it needs most of.
@@ -62,7 +63,7 @@ class Policy:
     """
 
     name: str = "custom"
-    form: Literal["sum", "product"] = "sum"
+    form: Literal["sum", "product", "plan"] = "sum"
     priority: float = 0.0
     demand: float = 0.0
     critical_path: float = 0.0
@@ -76,7 +77,7 @@ class Policy:
     def __post_init__(self) -> None:
         form: object = self.form
         if form not in _FORMS:
-            raise OptionError(f"policy {self.name!r}: form={self.form!r}; allowed is 'sum' or 'product'.")
+            raise OptionError(f"policy {self.name!r}: form={self.form!r}; allowed is 'sum', 'product' or 'plan'.")
         for weight in _WEIGHTS:
             value = getattr(self, weight)
             if not _is_finite(value):
@@ -163,13 +164,15 @@ POLICIES: dict[str, Policy] = {
     "hybrid": hybrid(),
     "product": Policy(name="product", form="product"),
     "bottom_level": Policy(name="bottom_level", critical_path=1.0, reserve_after_s=0.0),
+    "static": Policy(name="static", form="plan"),
 }
 """The presets by name.
 
 fifo: in the order of submission. priority: by priority number alone. utilisation: of what fits, what uses the free
 resources best. hybrid: a weighted mix of priority, critical path, demand, waiting time and deadline. product: urgency x
 (100 - CPU%). bottom_level: the start of the longest chain of tasks first, with a reservation for the first that does not
-fit. Whatever the policy, a task starts only when it fits under the limits.
+fit. static: a plan made before the run, followed as it is, for comparison. Whatever the policy, a task starts only when it
+fits under the limits.
 """
 
 DEFAULT_POLICY = "hybrid"

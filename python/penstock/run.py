@@ -22,6 +22,7 @@ from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
 from penstock.observe.attach import Observers, attach
 from penstock.observe.events import EventKind, one_each, read
 from penstock.observe.text import interrupted_text
+from penstock.planning import PLAN_BUDGET_S, check_budget, places
 from penstock.policies import Policy, resolve
 from penstock.states import Cause, State
 from penstock.task import Call
@@ -110,6 +111,7 @@ class Run:
         timeout: Any = None,
         secret: str | Iterable[str] = (),
         grace_s: float = 10.0,
+        plan_budget: float = PLAN_BUDGET_S,
         keeping: Keeping | None = None,
         news: Mailbox | None = None,
     ) -> None:
@@ -117,6 +119,7 @@ class Run:
             raise OptionError(f"on_failure={on_failure!r}: allowed is 'continue', 'stop' or 'finish_running'.")
         timeout_s = _timeout_s(timeout)
         _check_seconds("grace_s", grace_s)
+        plan_budget_s = check_budget(plan_budget)
         frozen = pipeline.freeze()
         self._grace_s = grace_s
         self._presses = 0  # of Ctrl-C
@@ -146,7 +149,9 @@ class Run:
             if timeout_s is not None:
                 self._engine.end_after(timeout_s)
             if frozen.calls:
-                self._engine.submit_calls(frozen.calls, frozen.names)
+                policy, kept = self._engine.policy, self._engine.limits
+                planned = places(frozen, kept, policy, workers=workers, budget_s=plan_budget_s)
+                self._engine.submit_calls(frozen.calls, frozen.names, planned)
         except BaseException:
             self._end()
             raise

@@ -21,6 +21,8 @@ namespace penstock::planner {
 struct Options {
   std::uint64_t seed = 0;
   std::uint64_t iterations = 0;  // schedules to make at most; 0: no limit but should_stop
+  bool greedy = false;           // only schedules that greedy dispatch makes of their own order: nothing that is ready and
+                                 // fits ever waits. They can be longer than others, but need no one to hold tasks back
 };
 
 struct Plan {

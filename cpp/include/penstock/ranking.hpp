@@ -45,6 +45,7 @@ struct Weights {
 enum class Form : std::uint8_t {
   sum = 0,      // weighted sum of the features
   product = 1,  // urgency(priority) x (100 - cpu% after the start); the weights play no part
+  plan = 2,     // by level alone, the weights play no part; and no planned task starts before one earlier in the plan
 };
 
 struct Policy {
@@ -110,6 +111,7 @@ inline void require_finite(const Policy& policy) {
 [[nodiscard]] inline Rank frozen_rank(const Policy& policy, const Features& features, Instant epoch = 0) {
   detail::require_finite(features.priority, "priority");
   if (policy.form == Form::product) return Rank{-urgency(features.priority)};
+  if (policy.form == Form::plan) return Rank{-features.bottom_level};
   const Weights& w = policy.weights;
   double rank = 0.0;
   if (w.priority != 0) rank += w.priority * (policy.priority_raw ? features.priority : squash(features.priority));
@@ -125,7 +127,7 @@ inline void require_finite(const Policy& policy) {
 
 /// Rank per second of clock: all tasks lose `age`, those with a deadline also lose slack.
 [[nodiscard]] inline double slope(const Policy& policy, bool has_deadline) noexcept {
-  if (policy.form == Form::product) return 0.0;
+  if (policy.form != Form::sum) return 0.0;
   return 0.0 - policy.weights.age - (has_deadline ? policy.weights.deadline : 0.0);
 }
 
@@ -154,6 +156,7 @@ inline void require_finite(const Policy& policy) {
                                        double cpu_share_after, Instant epoch = 0) noexcept {
   if (policy.form == Form::product) return frozen.value * (100.0 - 100.0 * std::clamp(cpu_share_after, 0.0, 1.0));
   double value = frozen.value;
+  if (policy.form == Form::plan) return value;
   if (slope != 0.0) value += slope * detail::seconds(epoch, now);
   if (policy.weights.fit != 0.0) value -= policy.weights.fit * fit;
   return value;

@@ -65,6 +65,7 @@ struct Submission {
   std::span<const Instant> expected;       // expected run time in ns; 0: unknown
   std::span<const Instant> deadline;       // instant on the driver's clock; kNever: none
   std::span<const Instant> timeout;        // longest run time of one attempt in ns; 0: none
+  std::span<const std::uint32_t> place;    // in the plan, each of 0 .. count - 1 once, each after its predecessors
   std::span<const std::uint8_t> tolerant;  // 1: runs once all predecessors have ended and one has succeeded
   std::span<const std::uint8_t> forgiven;  // 1: what depends on it runs though it fails, or fails to run
 };
@@ -104,6 +105,7 @@ struct Explanation {
   int lacking;               // first resource that does not fit now; -1: none
   Amount demanded, free, capacity;  // of that resource
   TaskId reserved_for;       // a wide task that others stand back for; kNoTask: none
+  TaskId after;              // the task that comes first in the plan and has not started; kNoTask: none holds it up
   std::uint64_t ahead;       // queued tasks of the same shape; a hint, not a position
 };
 
@@ -183,6 +185,8 @@ class Scheduler {
   /// Whether a take on the lane would find something that fits, reservations aside. For waking a sleeper, not for
   /// deciding.
   bool startable(Lane lane) const;
+  /// Whether tasks start in the order of a plan, so that one start may allow another on any lane.
+  bool in_order() const;
   /// Tasks queued on a lane, a hint while others run.
   std::size_t queued(Lane lane) const;
   /// The most that was held at once of cpu, memory, disk or network since the last call. A use measured over a window is
@@ -223,10 +227,11 @@ class Scheduler {
   void enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now);
   void enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now);
   void level(std::size_t first, const Submission& batch);
+  void follow_plan();
   void relevel();
   void rank_by(const Policy& policy);
   Extra& extra_of(Record& record);
-  Rank rank_of(const PolicyState& policy, const Record& record, double priority) const;
+  Rank rank_of(const PolicyState& policy, TaskId task, const Record& record, double priority) const;
   double dominant_share(const Demand& demand) const;
   bool mark_ready(TaskId task);
   void enqueue(std::span<const TaskId> tasks, Instant now);
@@ -252,6 +257,12 @@ class Scheduler {
   void end_lease_shares(LeaseId lease, std::uint32_t count);
   std::optional<Shadow> reservation_for(const Head& head, Instant now);
   Shadow shadow_of(TaskId task, const Demand& demand) const;
+  bool is_planned(TaskId task) const {
+    const std::uint64_t range = planned_.load(std::memory_order_seq_cst);
+    return index(task) >= range >> 32 && index(task) < (range & UINT32_MAX);
+  }
+  TaskId next_in_plan() const;
+  bool overtakes(TaskId task) const;
   bool leaves_room(const Head& head, const Shadow& shadow, Instant now) const;
   void arm(std::vector<Timer>& timers, Timer timer);
   bool is_live(const Timer& timer, State state) const;
@@ -282,6 +293,10 @@ class Scheduler {
   std::vector<TaskId> ready_;                 // scratch of submit
   Instant epoch_ = 0;  // of the first submission; written before anything is ranked
   std::array<Amount, kGpu> peak_held_{};  // since take_peak_held
+  std::vector<TaskId> plan_;          // of the one batch that came with places, whose ids follow each other; by place
+  std::atomic<std::uint64_t> planned_{0};  // that batch's first id in the high half, the id after its last in the low
+  double plan_scale_ = 1.0;           // level of its first task
+  mutable std::size_t plan_at_ = 0;   // those before it have started, or ended without
   TaskId reserved_ = kNoTask;
   Instant reserved_since_ = 0;
   bool paused_ = false;

@@ -26,7 +26,11 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
 
 @click.command(short_help="Run a pipeline and show how it went.")
 @target_argument
-@click.option("--policy", metavar="NAME", help="What starts next: fifo, priority, utilisation, hybrid or product.")
+@click.option(
+    "--policy",
+    metavar="NAME",
+    help="What starts next: fifo, priority, utilisation, hybrid, product, bottom_level or static.",
+)
 @limits_option
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
