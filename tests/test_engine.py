@@ -171,6 +171,7 @@ def test_nothing_is_left_of_runs_that_have_ended(executor: Any, fails: bool) -> 
         assert run.wait().ok is not fails
 
     once()
+    gc.collect()  # what other tests have left, too
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
     for _ in range(10):
         once()
@@ -319,3 +320,44 @@ def test_a_child_that_a_callback_forks_on_a_worker_does_not_go_on_working() -> N
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("[0]\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("program", "warning"),
+    [
+        ("run = p.start(); begun.wait()", "run 'p' is cut off by the end of the program: 2 tasks had not ended."),
+        ("p.start(); begun.wait()", "run 'p' is cut off by the end of the program: 2 tasks had not ended."),
+        (
+            "r = Runtime(name='mine'); r.submit(wait.function); begun.wait()",
+            "runtime 'mine' is cut off by the end of the program: 1 task had not ended.",
+        ),
+        ("r = Runtime(); r.submit(int).result()", ""),
+        ("run = p.start(); begun.wait(); done.set(); run.wait()", ""),
+        (
+            "run = p.start(); begun.wait(); child = os.fork()\nif child: os.waitpid(child, 0); done.set(); run.wait()",
+            "",
+        ),
+    ],
+)
+def test_work_that_the_end_of_the_program_cuts_off_is_not_lost_in_silence(program: str, warning: str) -> None:
+    setting = """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")
+        from penstock import Pipeline, Runtime, task
+        begun, done = threading.Event(), threading.Event()
+
+        @task
+        def wait() -> None:
+            begun.set()
+            done.wait()
+
+        @task
+        def after(nothing: None) -> None: ...
+
+        with Pipeline("p") as p:
+            after(wait())
+        """
+    code = textwrap.dedent(setting) + program
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    said = f"{warning} Wait for it, or leave its with block.\n" if warning else ""
+    assert (done.stdout, done.stderr, done.returncode) == ("", said, 0)

@@ -677,6 +677,11 @@ class Engine(Bookkeeping):
         """Whether this is the copy of an engine in a process that was forked: its threads are not here."""
         return os.getpid() != self._pid
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it was closed, or is a copy whose threads are elsewhere: nothing of it runs here."""
+        return self._closed or self.is_copy
+
     def close(self, *, grace_s: float = 5.0, kill_s: float | None = None) -> None:
         """Stop the workers and executors. Threads in a task that does not return are left to themselves.
 
@@ -685,7 +690,7 @@ class Engine(Bookkeeping):
             kill_s: as in `Lanes.close`.
         """
         with self.lock:
-            if self._closed or self.is_copy:
+            if self.is_ended:
                 return
             self._closed = True
             self.stopping = True

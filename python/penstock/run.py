@@ -26,6 +26,7 @@ from penstock.planning import PLAN_BUDGET_S, check_budget, places
 from penstock.policies import Policy, resolve
 from penstock.states import Cause, State
 from penstock.task import Call
+from penstock.unfinished import tell_if_cut_off
 from penstock.units import parse_duration
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Run:
     """A pipeline that is running. Made by `Pipeline.start`; all methods may be called from any thread.
 
     Tasks are named by their call or by their name. A run whose handle is dropped goes on to its end, and then lets go of
-    its threads and processes; when tasks of it failed, that is logged. It ends with the interpreter, as all threads do.
+    its threads and processes; when tasks of it failed, that is logged. It ends with the interpreter, as all threads do, and that is logged too when
+    tasks of it had not ended.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Run:
             # Refused before there is a display, and before an older trace is overwritten.
             self._engine.limits.check(name, call.spec.demand)
         self._view = View(self._engine, frozen.name)
+        tell_if_cut_off(self._engine, f"run {frozen.name!r}")
         self._observers: Observers | None = None
         self._when_dropped: weakref.finalize[..., Run] | None = None
         self._journal: Journal | None = None
@@ -339,6 +342,8 @@ def _end_without_handle(engine: Engine, view: View, observers: Observers | None,
         if journal is not None:
             RunResult(engine, view, interrupted=False).keep(journal)
         failed = [name for task, name in enumerate(view.names) if engine.scheduler.state(task) == State.FAILED]
+        if engine.bug is not None:  # there is nobody to raise it to
+            _log.error("run %r, whose handle was dropped, was cut off", view.name, exc_info=engine.bug)
         if failed:
             _log.warning(
                 "run %r, whose handle was dropped, has ended with failed tasks: %s", view.name, ", ".join(failed)

@@ -19,6 +19,7 @@ from penstock.policies import Policy, resolve
 from penstock.run import Run, RunResult, View, mask_of, value_of
 from penstock.states import Cause, State
 from penstock.task import Call, Task, as_task, call_of
+from penstock.unfinished import tell_if_cut_off
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -79,6 +80,7 @@ class Runtime:
         self._closed = False
         self._tasks: dict[Any, Task[..., Any]] = {}
         self._view = View(self._engine, name)
+        tell_if_cut_off(self._engine, f"runtime {name!r}")
         self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=False, trace=None)
         self._engine.log.append(int(EventKind.RUN_STARTED))
 
