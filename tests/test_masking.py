@@ -49,6 +49,9 @@ def test_no_error_alert_log_or_table_has_the_value(
             result[name]
         said.append(str(caught.value))
     assert len(result.errors) == 2
+    kept = result.errors["_say"]
+    assert isinstance(kept, ValueError)  # its own type, with the rest of what it says
+    assert kept.args == ({"key": ["***"]},)
     assert "***" in "".join(said)
     assert not [text for text in said if SECRET in text]
 

@@ -214,7 +214,8 @@ class Engine(Bookkeeping):
                     raise CycleError([f"{spec.name}[{k}]" for k in error.args[0]]) from None
                 raise
             self.admission.wake()
-            self._watch_deadlines(first, count)
+            if spec.deadline_s is not None:
+                self._watch_deadlines(first, [spec] * count)
             self.settled(settled)
             return range(first, first + count)
 
@@ -236,15 +237,15 @@ class Engine(Bookkeeping):
         except _core.CycleError as error:
             base = len(self.names) - len(specs)
             raise CycleError([self.names[base + k] for k in error.args[0]]) from None
-        self._watch_deadlines(len(self.names) - len(specs), len(specs))
+        if any(spec.deadline_s is not None for spec in specs):
+            self._watch_deadlines(len(self.names) - len(specs), specs)
         self.admission.wake()  # after the core knows of it: the sampler rests when it sees nothing unfinished
         self.settled(settled)
 
-    def _watch_deadlines(self, first: int, count: int) -> None:
+    def _watch_deadlines(self, first: int, specs: Sequence[TaskSpec]) -> None:
         now = time.monotonic_ns()
-        for task in range(first, first + count):
-            if self.specs[task].deadline_s is not None:
-                self.attempts_of.watch_deadline(task, self.specs[task], now)
+        for task, spec in enumerate(specs, first):
+            self.attempts_of.watch_deadline(task, spec, now)
 
     def callable_of(self, spec: TaskSpec, function: Any) -> Any:
         """Return what stands in the functions table: a gate, where an attempt must be asked about before it begins."""
