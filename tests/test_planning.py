@@ -192,6 +192,22 @@ def test_an_unknown_duration_counts_as_the_mean_of_the_known_or_as_given():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("PENSTOCK_LONG"), reason="timed: PENSTOCK_LONG=1 runs it, on a quiet machine")
+@pytest.mark.parametrize("budget_s", [0.02, 0.1])
+@pytest.mark.parametrize("n", [100, 10_000, 50_000])
+def test_the_budget_is_kept_for_a_pipeline_of_any_size(n, budget_s):
+    with Pipeline("p") as p:
+        calls = [short()]
+        for k in range(1, n):
+            calls.append(short(calls[k // 2]))
+    frozen, limits = p.freeze(), Limits.parse({"slot": 8}, {"cpu": 8000, "memory": 8 << 30, "gpu": 0})
+    for _ in range(3):
+        began = time.monotonic()
+        places(frozen, limits, POLICIES["hybrid"], budget_s=budget_s)
+        assert time.monotonic() - began <= budget_s
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("PENSTOCK_LONG"), reason="timed: PENSTOCK_LONG=1 runs it, on a quiet machine")
 @pytest.mark.parametrize("n", [30, 1000, 20_000, 50_000, 1_000_000])
 def test_the_budget_is_kept_for_any_size(n):
     given_ = problem(2, n)

@@ -16,6 +16,7 @@ from penstock import _core
 from penstock.errors import OptionError
 
 if TYPE_CHECKING:
+    from penstock.options import TaskSpec
     from penstock.pipeline import FrozenPipeline
     from penstock.policies import Policy
     from penstock.resources import Limits
@@ -38,6 +39,8 @@ MOST_TASKS = 50_000
 """A larger graph is not planned: it goes by bottom levels, one pass over its edges."""
 SPARE = 0.03
 """Share of the budget kept for the way back: copying the plan out, and what the machine does meanwhile."""
+READING_S = 1e-6
+"""Seconds for each task that it takes to read a pipeline; with less than that in the budget it is not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def schedule_arrays(
         stop=stop,
     )
     if not complete:
-        return Schedule(False, array("q"), array("I"), array("q"), 0, 0, 0, seconds=time.monotonic() - began)
+        return _none(time.monotonic() - began)
     return Schedule(
         True,
         array("q", starts),
@@ -225,20 +228,24 @@ def make_schedule(
         OptionError: as `schedule_arrays`.
     """
     began = time.monotonic()
+    until = None if budget_s is None else began + check_budget(budget_s, "budget_s")
+    if budget_s is not None and budget_s < READING_S * len(frozen.calls):
+        return _none(0.0)
     specs = [call.spec for call in frozen.calls]
-    given = [spec.duration_s for spec in specs] if durations_s is None else durations_s
-    known = [duration for duration in given if duration is not None]
-    typical = sum(known) / len(known) if known else 1.0
-    durations = array("q", [round((typical if one is None else one) * NS) for one in given])
-    demands, capacity = _amounts([spec.demand for spec in specs], limits.amounts)
-    if workers is not None:
-        width, capacity = len(capacity), array("q", [*capacity, workers])
-        rows = array("q")
-        for k, spec in enumerate(specs):
-            rows.extend(demands[k * width : (k + 1) * width])
-            rows.append(1 if spec.executor == "threads" else 0)
-        demands = rows
-    left = None if budget_s is None else max(0.0, check_budget(budget_s, "budget_s") - (time.monotonic() - began))
+    distinct = {id(spec): spec for spec in specs}
+    if durations_s is None:
+        lengths = {key: spec.duration_s for key, spec in distinct.items()}
+        durations_s = [lengths[id(spec)] for spec in specs]
+    known = [duration for duration in durations_s if duration is not None]
+    typical = round((sum(known) / len(known) if known else 1.0) * NS)
+    rows, capacity = _rows(distinct, limits.amounts, workers)
+    durations, demands = array("q"), array("q")
+    for k, (spec, length) in enumerate(zip(specs, durations_s, strict=True)):
+        if k % 1024 == 1023 and until is not None and time.monotonic() > until:
+            return _none(time.monotonic() - began)
+        durations.append(typical if length is None else round(length * NS))
+        demands.extend(rows[id(spec)])
+    left = None if until is None else max(0.0, until - time.monotonic())
     made = schedule_arrays(
         durations,
         demands,
@@ -259,7 +266,7 @@ def make_schedule(
         made.makespan_ns,
         made.lower_bound_ns,
         made.schedules,
-        len(given) - len(known),
+        len(specs) - len(known),
         time.monotonic() - began,
     )
 
@@ -287,14 +294,14 @@ def places(
         budget_s: seconds; 0 for no search.
     """
     keeps = policy.form == "plan"
-    specs = [call.spec for call in frozen.calls]
-    if not specs:
+    if not frozen.calls:
         return None
+    specs = {id(call.spec): call.spec for call in frozen.calls}.values()
     if not keeps and (
         policy.form != "sum"
         or policy.critical_path <= 0
         or budget_s == 0
-        or len(specs) > MOST_TASKS
+        or len(frozen.calls) > MOST_TASKS
         or all(spec.duration_s is None for spec in specs)
         or any(spec.deadline_s is not None for spec in specs)
     ):
@@ -321,18 +328,27 @@ def _by_levels(frozen: FrozenPipeline) -> list[int]:
     return sorted(range(len(levels)), key=lambda task: (-levels[task], task))
 
 
-def _amounts(demands: Sequence[Mapping[str, int]], limits: Mapping[str, int]) -> tuple[array[int], array[int]]:
-    """Return the demands, row by row, of the resources that have a limit, and those limits.
+def _none(seconds: float) -> Schedule:
+    return Schedule(False, array("q"), array("I"), array("q"), 0, 0, 0, seconds=seconds)
+
+
+def _rows(
+    specs: Mapping[int, TaskSpec], limits: Mapping[str, int], workers: int | None
+) -> tuple[dict[int, array[int]], array[int]]:
+    """Return what each spec asks of the resources that have a limit, and those limits; the last is workers, if given.
 
     Memory of GPUs is given by device; here that of all devices counts together.
     """
-    names = [name for name in limits if any(name in demand for demand in demands)]
+    names = [name for name in limits if any(name in spec.demand for spec in specs.values())]
     devices = max(1, limits.get("gpu", 0) // 1000)
-    column = {name: k for k, name in enumerate(names)}
-    rows = array("q", bytes(8 * len(demands) * len(names)))
-    for k, demand in enumerate(demands):
-        for name, amount in demand.items():
-            if name in column:
-                each = max(1, demand.get("gpu", 0) // 1000) if name == "gpu_memory" else 1
-                rows[k * len(names) + column[name]] = amount * each
-    return rows, array("q", [limits[name] * (devices if name == "gpu_memory" else 1) for name in names])
+    rows = {}
+    for key, spec in specs.items():
+        each = max(1, spec.demand.gpu // 1000)
+        row = array("q", [spec.demand.get(name, 0) * (each if name == "gpu_memory" else 1) for name in names])
+        if workers is not None:
+            row.append(1 if spec.executor == "threads" else 0)
+        rows[key] = row
+    capacity = array("q", [limits[name] * (devices if name == "gpu_memory" else 1) for name in names])
+    if workers is not None:
+        capacity.append(workers)
+    return rows, capacity
