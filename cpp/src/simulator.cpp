@@ -164,6 +164,7 @@ class Play {
     batch.priority = part(batch_.priority, first, count);
     batch.expected = part(batch_.expected, first, count);
     batch.deadline = part(batch_.deadline, first, count);
+    if (first == 0) batch.place = batch_.place;  // a plan is of what is there at the start
     scheduler_.submit(batch, now, settled_);
   }
 

@@ -166,3 +166,17 @@ TEST_CASE("attempts that overlap have different workers, the first idle one each
   }
   CHECK(workers == std::vector<std::uint32_t>{0, 1, 1, 0});
 }
+
+TEST_CASE("a plan's places order what is there at the start") {
+  Machine m(1000);
+  Policy policy;
+  policy.form = Form::plan;
+  m.scheduler.set_policy(policy, 0);
+  Tasks t;
+  for (int k = 0; k < 3; ++k) t.add(m, cores(1000), 5);
+  Submission batch = t.batch();
+  const std::vector<std::uint32_t> place{2, 0, 1};
+  batch.place = place;
+  const Outcome out = simulate(m.scheduler, batch, t.world());
+  CHECK(out.started == std::vector<Instant>{10, 0, 5});
+}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from penstock.retry import Retry
     from penstock.run import Run, RunResult
     from penstock.runtime import Runtime
-    from penstock.simulate import Simulation, simulate
+    from penstock.simulation import Simulation, simulate
     from penstock.states import Cause, State
 
 __all__ = [
@@ -69,9 +69,9 @@ _HOMES = {
     "Run": "penstock.run",
     "RunResult": "penstock.run",
     "Runtime": "penstock.runtime",
-    "Simulation": "penstock.simulate",
+    "Simulation": "penstock.simulation",
     "State": "penstock.states",
-    "simulate": "penstock.simulate",
+    "simulate": "penstock.simulation",
 }
 
 # `task` is both a module and the decorator: it is imported above, at once, because a module that is imported later

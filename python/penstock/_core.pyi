@@ -214,6 +214,7 @@ def simulate(
     failed_share: float = 1.0,
     retry_wait: int = 0,
     capacity: Sequence[tuple[int, int, int]] = ...,
+    place: _Column | None = None,
     told: Callable[[int], None] | None = None,
 ) -> tuple[bytes, bytes, bytes, int, int]:
     """Play tasks against a new scheduler in virtual time; see cpp/include/penstock/simulator.hpp.

@@ -12,7 +12,7 @@ from penstock.errors import ExtraMissingError, OptionError
 from penstock.observe.events import EventKind
 
 if TYPE_CHECKING:
-    from penstock.simulate import Simulation
+    from penstock.simulation import Simulation
 
 __all__ = ["draw_schedules", "figure", "save"]
 

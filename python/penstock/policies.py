@@ -132,7 +132,7 @@ def hybrid(
     priority: float = 4.0,
     demand: float = 0.25,
     critical_path: float = 1.0,
-    age: float = 0.01,
+    age: float = 0.001,
     deadline: float = 0.01,
     fit: float = 0.0,
     reserve_after_s: float | None = 1.0,
@@ -140,7 +140,8 @@ def hybrid(
     """Return the weighted mix, with weights of your own; see `Policy` for what each one weighs.
 
     With the defaults, one point of priority at 0 counts as much as being first against last on the critical path,
-    as 100 s of waiting, or as 100 s of slack; and four times as much as needing nothing against the whole machine.
+    as 1000 s of waiting since submission, or as 100 s of slack; and four times as much as needing nothing against the
+    whole machine.
 
     Raises:
         OptionError: a weight is not a finite number.

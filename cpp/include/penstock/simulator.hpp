@@ -50,7 +50,7 @@ struct Outcome {
   std::size_t stuck = 0;
 };
 
-/// Submits `batch` (`indices` are positions in the batch, >= 0) to a scheduler without tasks and plays it to its end.
+/// Submits `batch` (`indices` are positions in the batch, >= 0; `place` is of the tasks that arrive first) to a scheduler without tasks and plays it to its end.
 /// `told`, where given, is called at each instant after what has ended was reported and before anything starts: the
 /// place of a reader of the log that gives the scheduler better expectations.
 /// Throws std::invalid_argument (a column's length, a negative run time, arrivals or changes out of order, a task that

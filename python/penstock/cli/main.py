@@ -21,6 +21,7 @@ VERBS = {
     "runs": "List the runs of a store, show one, remove one.",
     "plan": "Show what a pipeline would do, without running it.",
     "simulate": "Play a workload under one or more policies in virtual time.",
+    "compare": "Show whether dynamic scheduling pays on a workload.",
     "doctor": "Show what penstock sees of this machine.",
     "bench": "Compare the native core with pure Python on this machine.",
 }

@@ -12,7 +12,7 @@ from penstock.cli.options import Limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from penstock.simulate import Simulation
+    from penstock.simulation import Simulation
 
 __all__ = ["simulate"]
 
@@ -67,7 +67,7 @@ def simulate(
     """
     from penstock.errors import OptionError
     from penstock.policies import resolve
-    from penstock.simulate import simulate as play
+    from penstock.simulation import simulate as play
     from penstock.workloads import read, unite
 
     names = [name.strip() for name in policies.split(",")]

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import penstock
 from penstock import Pipeline, errors, simulate, task
 from penstock.policies import POLICIES, Policy
 from penstock.resources import Demand
-from penstock.simulate import DURATIONS
+from penstock.simulation import DURATIONS
 from penstock.workloads import read
 
 SECOND = 1_000_000_000
@@ -143,10 +145,17 @@ def test_schedules_of_the_shared_workflows_are_valid_and_near_the_bound(cores):
     above = []
     flows = [read(file) for file in sorted(shared("wfinstances").glob("*.json.gz"))]
     for flow in flows:
-        made = simulate(flow, policy="bottom_level", capacity={"cpu": cores, "memory": f"{4 * cores}GiB"})
+        made = simulate(
+            flow, policy="bottom_level", capacity={"cpu": cores, "memory": f"{4 * cores}GiB"}, plan_budget=0
+        )
         assert made.violations() == []
         above.append(made.makespan_s / made.lower_bound_s - 1)
-    pool = simulate(flows, policy="hybrid", capacity={"cpu": cores, "memory": f"{4 * cores}GiB"})
+    pool = simulate(flows, policy="hybrid", capacity={"cpu": cores, "memory": f"{4 * cores}GiB"}, plan_budget=0)
     assert pool.violations() == []
     assert pool.makespan_s < 1.005 * pool.lower_bound_s
     assert np.mean(above) < {16: 0.068, 64: 0.094}[cores]
+
+
+def test_the_function_keeps_its_name_whatever_is_imported_first():
+    code = "import penstock.simulation, penstock.compare, penstock; assert callable(penstock.simulate)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

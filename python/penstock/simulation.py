@@ -23,12 +23,13 @@ from penstock.errors import OptionError, ResourceError, did_you_mean
 from penstock.estimates import Learner
 from penstock.observe.events import EventKind, one_each, read
 from penstock.options import TaskSpec
+from penstock.planning import MOST_TASKS, PLAN_BUDGET_S, check_budget, schedule_arrays
 from penstock.policies import Policy, resolve
 from penstock.resources import RESOURCES, Demand, Limits, format_amount
 from penstock.states import State
 from penstock.workloads import Workload, unite
 from penstock.workloads import read as read_workload
-from penstock.workloads.workload import by_arrival
+from penstock.workloads.workload import bottom_levels, by_arrival
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -206,6 +207,7 @@ def simulate(
     seed: int = 0,
     durations: str = "known",
     priority: npt.ArrayLike | None = None,
+    plan_budget: float = PLAN_BUDGET_S,
 ) -> Simulation:
     """Play a workload under a policy in virtual time.
 
@@ -222,6 +224,9 @@ def simulate(
             "corrected": what the workload expects, and what tasks that have ended say about that; "learned": nothing at
             the start, then what tasks that have ended teach, see `estimates.Learner`; "unknown": nothing.
         priority: shape (n_tasks,), in place of the workload's own priorities.
+        plan_budget: seconds to look for a good order of what is there at the start, from what is expected; 0 for no
+            search. As in a run, a plan is made where the policy weighs the critical path, and for "static"; none where
+            the order is to follow what is learned.
 
     Raises:
         OptionError: an option is not allowed.
@@ -239,6 +244,9 @@ def simulate(
     scheduler, shapes, custom = _machine(workload, there)
     scheduler.set_policy(*resolved.to_core(), now=0)
     expected, learner = _expectations(workload, noise, seed, durations)
+    # What is learned on the way would not change the order of a plan, so there is none but for a policy that keeps to it.
+    budget_s = check_budget(plan_budget) if learner is None or resolved.form == "plan" else 0.0
+    place = _places(workload, there, resolved, expected, budget_s)
     outcome = _core.simulate(
         scheduler,
         len(workload),
@@ -257,6 +265,7 @@ def simulate(
             (at, RESOURCES.index(name) if name in RESOURCES else len(RESOURCES) + custom.index(name), amount)
             for at, name, amount in workload.changes
         ],
+        place=place,
         told=None if learner is None else (lambda now: learner.follow(scheduler, now)),
     )
     done = Simulation(workload, resolved, there, scheduler, outcome, time.perf_counter() - begun)
@@ -369,7 +378,9 @@ def _expectations(
     if durations == "learned":
         learner = Learner(workload.groups, sizes=workload.sizes)
         return learner.begin(), learner
-    expected = workload.duration_ns if durations == "exact" else workload.estimates_ns
+    exact = durations == "exact" or workload.expected_ns is None
+    # A run time of 0 that is known is not unknown, which is what 0 would say.
+    expected = np.maximum(workload.duration_ns, 1) if exact else workload.estimates_ns
     if noise is not None:
         factors = (Noise.parse(noise) if isinstance(noise, str) else noise).factors(len(workload), seed)
         expected = np.where(expected > 0, np.maximum(expected * factors, 1.0), 0.0).astype(np.int64)
@@ -377,6 +388,62 @@ def _expectations(
         learner = Learner(workload.groups, estimates_ns=expected)
         return learner.begin(), learner
     return np.ascontiguousarray(expected, np.int64), None
+
+
+def _places(
+    workload: Workload, there: Mapping[str, int], policy: Policy, expected: Int64s, budget_s: float
+) -> npt.NDArray[np.uint32] | None:
+    """Return the places in a plan of the tasks that arrive first, or None when the policy goes without a plan."""
+    keeps = policy.form == "plan"
+    count = int(np.searchsorted(workload.arrival_ns, workload.arrival_ns[0], side="right")) if len(workload) else 0
+    known = expected[:count] > 0
+    if not keeps and (
+        policy.form != "sum" or policy.critical_path <= 0 or budget_s == 0 or count > MOST_TASKS or not np.any(known)
+    ):
+        return None
+    if count == 0:
+        return None
+    typical = expected[:count][known].mean() if np.any(known) else 1e9
+    durations = np.where(known, expected[:count], typical).astype(np.int64)
+    names = [name for name, amount in there.items() if amount > 0 and any(name in d for d in workload.demands)]
+    rows = np.array([[min(d.get(name, 0), there[name]) for name in names] for d in workload.demands], np.int64)
+    demands = rows.reshape(len(workload.demands), len(names))[workload.demand_of[:count]]
+    capacity = [there[name] for name in names]
+    if workload.workers is not None:
+        demands = np.column_stack([demands, np.ones(count, np.int64)])
+        capacity.append(workload.workers)
+    edges = int(workload.indptr[count])
+    indptr, indices = workload.indptr[: count + 1], workload.indices[:edges]
+    order: npt.NDArray[np.int64] | None = None
+    if budget_s > 0 and count <= MOST_TASKS:
+        made = schedule_arrays(
+            durations,
+            np.ascontiguousarray(demands, np.int64).ravel(),
+            np.array(capacity, np.int64),
+            np.ascontiguousarray(indptr),
+            np.ascontiguousarray(indices),
+            budget_s=budget_s,
+            greedy=not keeps,
+        )
+        order = np.array(made.order, np.int64) if made.complete else None
+    if order is None:
+        if not keeps:
+            return None
+        first = workload.with_changes(
+            names=workload.names[:count],
+            indptr=indptr,
+            indices=indices,
+            **{
+                column: getattr(workload, column)[:count]
+                for column in ("duration_ns", "demand_of", "groups", "priority", "arrival_ns", "failures", "retries")
+            },
+            expected_ns=None,
+            sizes=None,
+        )
+        order = np.argsort(-bottom_levels(first, np.maximum(durations, 1)), kind="stable")
+    places = np.empty(count, np.uint32)
+    places[order] = np.arange(count, dtype=np.uint32)
+    return places
 
 
 class _View:
