@@ -71,14 +71,24 @@ void bind_verbs(DoorClass& c) {
      return d.finish({&report, 1}, or_clock(at));
    }, py::arg("task"), py::arg("attempt"), py::arg("lease"), py::arg("started") = 0, py::arg("finished") = 0, now);
   c.def("fail", [](Door& d, std::uint32_t task, Attempt attempt, std::optional<std::uint32_t> lease, int cause,
-                   std::optional<Instant> retry_at, Instant started, Instant finished, Now at) {
+                   std::optional<Instant> retry_at, Instant started, Instant finished, std::optional<std::uint32_t> shape, Now at) {
      std::vector<TaskId> settled;
      const bool accepted = d.core().fail(report_of(task, attempt, lease, started, finished), static_cast<Cause>(cause),
-                                         retry_at.value_or(kNever), or_clock(at), settled);
+                                         retry_at.value_or(kNever), or_clock(at), settled, shape ? ShapeId{*shape} : kSameShape);
      d.changed();
      return py::make_tuple(accepted, plain(settled));
    }, py::arg("task"), py::arg("attempt"), py::arg("lease"), py::arg("cause"), py::arg("retry_at") = py::none(),
-   py::arg("started") = 0, py::arg("finished") = 0, now);
+   py::arg("started") = 0, py::arg("finished") = 0, py::arg("shape") = py::none(), now);
+  c.def("suspend", [](Door& d, std::uint32_t task, Attempt attempt, std::uint32_t lease, Now at) {
+     const bool done = d.core().suspend({TaskId{task}, attempt, LeaseId{lease}, 0}, or_clock(at));
+     d.changed();
+     return done;
+   }, py::arg("task"), py::arg("attempt"), py::arg("lease"), now);
+  c.def("proceed", [](Door& d, std::uint32_t task, Attempt attempt, Now at) {
+     const bool done = d.core().proceed({TaskId{task}, attempt, kNoLease, 0}, or_clock(at));
+     if (done) d.changed();
+     return done;
+   }, py::arg("task"), py::arg("attempt"), now);
   c.def("defer", [](Door& d, std::uint32_t task, Attempt attempt, std::optional<std::uint32_t> lease, const Ids& children, Now at) {
      std::vector<TaskId> settled;
      const bool accepted = d.core().defer(report_of(task, attempt, lease, 0, 0), typed(children), or_clock(at), settled);

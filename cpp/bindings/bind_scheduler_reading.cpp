@@ -12,6 +12,8 @@ py::dict explain(Door& door, std::uint32_t task, Now now) {
   out["unmet"] = why.unmet;
   out["retry_at"] = why.retry_at == kNever ? py::object(py::none()) : py::int_(why.retry_at);
   out["paused"] = why.paused;
+  out["guarded"] = why.guarded;
+  out["suspended"] = why.suspended;
   out["lacking"] = why.lacking < 0 ? py::object(py::none()) : py::int_(why.lacking);
   out["demanded"] = why.demanded;
   out["free"] = why.free;
@@ -26,6 +28,23 @@ py::dict explain(Door& door, std::uint32_t task, Now now) {
 
 void bind_scheduler_reading(DoorClass& c) {
   c.def("explain", &explain, py::arg("task"), py::arg("now") = py::none());
+  c.def("blocked", [](Door& d, Now at) {
+     Ids out;
+     for (const TaskId task : d.core().blocked(or_clock(at))) out.push_back(index(task));
+     return out;
+   }, py::arg("now") = py::none());
+  c.def("demand", [](Door& d, std::uint32_t t) {
+     const Demand demand = d.core().demand(TaskId{t});
+     return std::vector<Amount>(demand.amounts.begin(), demand.amounts.end());
+   }, py::arg("task"));
+  c.def("running", [](Door& d) {
+     Ids out;
+     const auto n = static_cast<std::uint32_t>(d.core().size());
+     for (std::uint32_t t = 0; t < n; ++t) {
+       if (d.core().state(TaskId{t}) == State::running) out.push_back(t);
+     }
+     return out;
+   });
   c.def("state", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().state(TaskId{t})); }, py::arg("task"));
   c.def("cause", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().cause(TaskId{t})); }, py::arg("task"));
   c.def("attempt", [](Door& d, std::uint32_t t) { return d.core().attempt(TaskId{t}); }, py::arg("task"));

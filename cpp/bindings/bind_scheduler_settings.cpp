@@ -41,6 +41,8 @@ void bind_scheduler_settings(DoorClass& c) {
      d.changed();
    }, py::arg("device"), py::arg("share"), py::arg("memory"), now);
   c.def("pause", [](Door& d, Now at) { d.core().pause(or_clock(at)); d.changed(); }, now);
+  c.def("guard", [](Door& d, bool closed, Amount used, Now at) { d.core().guard(closed, used, or_clock(at)); d.changed(); },
+        py::arg("closed"), py::arg("used") = 0, now);
   c.def("resume", [](Door& d, Now at) { d.core().resume(or_clock(at)); d.changed(); }, now);
 }
 

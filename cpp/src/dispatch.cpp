@@ -28,16 +28,22 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
   const std::scoped_lock lock(mutex_);
   run_timers(now);
   update_wakeup();
-  if (paused_) return 0;
+  if (held_back()) return 0;
+  if (guarded_) out = out.first(1);
 
   const bool planned = in_order();
   for (;;) {
     gather_heads(now);
     std::optional<Shadow> shadow;
     Demand spoken{};  // more urgent tasks of other lanes that fit: their executors are about to take them
+    Demand owed{};    // what more urgent attempts that stand still wait for
     bool raced = false;
     for (std::size_t h = 0; h < heads_.size() && !raced; ++h) {
       const Head& head = heads_[h];
+      if (head.lease != kNoLease) {  // it goes on before what ranks behind it starts, whether it fits yet or not
+        for (const int r : kYielded) owed[r] += leases_[static_cast<std::size_t>(head.lease)].demand[r];
+        continue;
+      }
       const Demand& demand = head.shape->asks;
       if (planned && overtakes(head.task)) continue;
       if (ledger_.lacking(demand)) {
@@ -46,6 +52,11 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
       }
       head.shape->blocked = kNoTask;
       if (shadow && !leaves_room(head, *shadow, now)) continue;
+      if (std::any_of(kYielded.begin(), kYielded.end(), [&](int r) {
+            return owed[r] > 0 && demand[r] > 0 && demand[r] + spoken[r] + owed[r] > ledger_.free(r);
+          })) {
+        continue;
+      }
       Demand together = demand;
       for (std::size_t r = 0; r < together.amounts.size(); ++r) together.amounts[r] += spoken.amounts[r];
       if (head.shape->lane != lane) {
@@ -81,9 +92,18 @@ Amount Scheduler::take_peak_held(int resource) {
   return std::max(held, std::exchange(peak_held_[static_cast<std::size_t>(resource)], held));
 }
 
+/// Whether nothing may start now, whatever fits.
+bool Scheduler::held_back() const {
+  if (paused_ || !guarded_) return paused_;
+  return std::any_of(open_leases_.begin(), open_leases_.end(), [&](LeaseId id) {
+    const std::uint32_t open = leases_[static_cast<std::size_t>(id)].open_attempts.load(std::memory_order_seq_cst);
+    return open != 0 && (open & Lease::kStill) == 0;
+  });
+}
+
 bool Scheduler::startable(Lane lane) const {
   const std::scoped_lock lock(mutex_);
-  if (paused_) return false;
+  if (held_back()) return false;
   const bool planned = in_order();
   return std::any_of(shape_owners_.begin(), shape_owners_.end(), [&](const auto& shape) {
     if (shape->lane != lane || shape->heap.empty() || ledger_.lacking(shape->asks)) return false;
@@ -128,12 +148,24 @@ void Scheduler::gather_heads(Instant now) {
     if (!entry) continue;
     heads_.push_back({0.0, entry->rank.value, entry->tie, entry->task, shape.get()});
   }
+  if (!suspended_.empty()) gather_suspended();
   const bool compare = heads_.size() > 1;
   if (!compare) return;
   for (Head& head : heads_) head.value = value_now(policy, head, now);
   std::sort(heads_.begin(), heads_.end(), [](const Head& a, const Head& b) {
     return a.value != b.value ? a.value < b.value : a.tie < b.tie;
   });
+}
+
+/// Adds the attempts that stand still to the heads, and forgets those that have ended.
+void Scheduler::gather_suspended() {
+  const PolicyState& policy = *policy_.load(std::memory_order_seq_cst);
+  std::erase_if(suspended_, [&](const Suspended& still) { return !is_live({0, still.start.task, still.start.attempt}, State::running); });
+  for (const Suspended& still : suspended_) {
+    const Record& r = record(still.start.task);
+    const Rank rank = rank_of(policy, still.start.task, r, r.priority.load(std::memory_order_seq_cst));
+    heads_.push_back({0.0, rank.value, index(still.start.task), still.start.task, shape_owners_[r.shape()].get(), still.start.lease});
+  }
 }
 
 double Scheduler::value_now(const Policy& policy, const Head& head, Instant now) const {
@@ -261,15 +293,96 @@ LeaseId Scheduler::open_lease(ShapeId shape, Grant grant, Instant now) {
 /// `count` attempts of a lease have been reported, at once or one of them late.
 void Scheduler::end_lease_shares(LeaseId id, std::uint32_t count) {
   Lease& lease = leases_[static_cast<std::size_t>(id)];
-  // Read before the subtraction: after the last one the place may be another lease's.
   const Demand& demand = lease.demand;
   const Grant grant = lease.grant;
-  // The amounts go back before the place is given up, so that `held` never lacks what a listed lease holds.
+  // The last reporter marks the lease as ending first: from then on no suspend or proceed changes what it holds. Then
+  // the amounts go back, and only then the place is given up, so that `held` never lacks what a listed lease holds.
   std::uint32_t open = lease.open_attempts.load(std::memory_order_seq_cst);
   for (;;) {
-    if (open == count) ledger_.release(demand, grant);  // only the last reporter sees it: nobody adds attempts
-    if (lease.open_attempts.compare_exchange_strong(open, open - count, std::memory_order_seq_cst)) return;
+    const bool last = (open & Lease::kCount) == count;
+    const std::uint32_t left = last ? Lease::kEnding : open - count;
+    if (!lease.open_attempts.compare_exchange_strong(open, left, std::memory_order_seq_cst)) continue;
+    if (!last) return;
+    Demand held = demand;
+    if ((open & Lease::kStill) != 0) {
+      for (const int r : kYielded) held[r] = 0;
+    }
+    ledger_.release(held, grant);
+    lease.open_attempts.store(0, std::memory_order_seq_cst);
+    return;
   }
+}
+
+/// What a lease holds of scalar resources; under the lock, and exact while nobody reports.
+Demand Scheduler::held_by(const Lease& lease) const {
+  Demand held = lease.demand;
+  if ((lease.open_attempts.load(std::memory_order_seq_cst) & Lease::kStill) != 0) {
+    for (const int r : kYielded) held[r] = 0;
+  }
+  return held;
+}
+
+Demand Scheduler::yielded(const Demand& demand) {
+  Demand part{};
+  for (const int r : kYielded) part[r] = demand.amounts[static_cast<std::size_t>(r)];
+  return part;
+}
+
+bool Scheduler::suspend(const Start& start, Instant now) {
+  const std::scoped_lock lock(mutex_);
+  checked(start.task);
+  if (start.lease == kNoLease || !is_live({0, start.task, start.attempt}, State::running)) return false;
+  Lease& lease = leases_[static_cast<std::size_t>(start.lease)];
+  std::uint32_t alone = 1;
+  if (!lease.open_attempts.compare_exchange_strong(alone, Lease::kStill | 1, std::memory_order_seq_cst)) return false;
+  ledger_.release(yielded(lease.demand), Grant{});
+  Instant left = kNever;
+  const auto mine = std::find_if(timeouts_.begin(), timeouts_.end(), [&](const Timer& t) {
+    return t.task == start.task && t.attempt == start.attempt;
+  });
+  if (mine != timeouts_.end()) {
+    left = std::max<Instant>(mine->at - now, 0);
+    timeouts_.erase(mine);
+    std::make_heap(timeouts_.begin(), timeouts_.end());
+  }
+  suspended_.push_back({start, left});
+  log(EventKind::suspended, now, start.task, start.attempt, 0, 0, Cause::none, State::running);
+  update_wakeup();
+  return true;
+}
+
+bool Scheduler::proceed(const Start& start, Instant now) {
+  const std::scoped_lock lock(mutex_);
+  checked(start.task);
+  if (paused_) return false;
+  gather_heads(now);
+  const auto still = std::find_if(suspended_.begin(), suspended_.end(), [&](const Suspended& s) {
+    return s.start.task == start.task && s.start.attempt == start.attempt;
+  });
+  if (still == suspended_.end()) return false;
+  Demand before{};  // what ranks before it and would start now
+  for (const Head& head : heads_) {
+    if (head.task == start.task) break;
+    const bool stands = head.lease != kNoLease;
+    const Demand demand = stands ? yielded(leases_[static_cast<std::size_t>(head.lease)].demand) : head.shape->asks;
+    if (!stands && ledger_.lacking(demand)) continue;
+    for (std::size_t r = 0; r < before.amounts.size(); ++r) before.amounts[r] += demand.amounts[r];
+  }
+  Lease& lease = leases_[static_cast<std::size_t>(still->start.lease)];
+  const Demand back = yielded(lease.demand);
+  Demand together{};
+  for (const int r : kYielded) together[r] = back[r] == 0 ? 0 : back[r] + before[r];
+  if (ledger_.lacking(together) || !ledger_.try_acquire(back)) return false;
+  std::uint32_t standing = Lease::kStill | 1;
+  if (!lease.open_attempts.compare_exchange_strong(standing, 1, std::memory_order_seq_cst)) {
+    ledger_.release(back, Grant{});  // reported just now
+    return false;
+  }
+  const Instant left = still->time_left;
+  suspended_.erase(still);
+  log(EventKind::proceeded, now, start.task, start.attempt, 0, 0, Cause::none, State::running);
+  if (left != kNever) arm(timeouts_, {now + left, start.task, start.attempt});
+  return true;
 }
 
 // ----------------------------------------------------------------------------------------------- reservation
@@ -307,20 +420,23 @@ Scheduler::Shadow Scheduler::shadow_of(TaskId task, const Demand& demand) const 
   for (const LeaseId id : open_leases_) {
     if (leases_[static_cast<std::size_t>(id)].open_attempts.load(std::memory_order_seq_cst) > 0) by_end.push_back(id);
   }
+  const auto end_of = [&](LeaseId id) {  // nobody knows how long one stands still
+    const Lease& lease = leases_[static_cast<std::size_t>(id)];
+    return (lease.open_attempts.load(std::memory_order_seq_cst) & Lease::kStill) != 0 ? kNever : lease.expected_end;
+  };
   std::sort(by_end.begin(), by_end.end(), [&](LeaseId a, LeaseId b) {
-    const Instant end_a = leases_[static_cast<std::size_t>(a)].expected_end;
-    const Instant end_b = leases_[static_cast<std::size_t>(b)].expected_end;
+    const Instant end_a = end_of(a), end_b = end_of(b);
     return end_a != end_b ? end_a < end_b : static_cast<std::size_t>(a) < static_cast<std::size_t>(b);
   });
   const auto add = [&](LeaseId id) {
-    const Demand& held = leases_[static_cast<std::size_t>(id)].demand;
+    const Demand held = held_by(leases_[static_cast<std::size_t>(id)]);
     for (std::size_t r = 0; r < room.size(); ++r) {
       if (room[r] != kUnlimited) room[r] += held.amounts[r];
     }
   };
   std::size_t k = 0;
   for (; k < by_end.size() && !within(demand, room); ++k) {
-    const Instant end = leases_[static_cast<std::size_t>(by_end[k])].expected_end;
+    const Instant end = end_of(by_end[k]);
     if (end == kNever) break;
     add(by_end[k]);
     shadow.until = end;
@@ -412,6 +528,10 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
     }
   }
   why.paused = paused_;
+  why.guarded = !paused_ && held_back();
+  why.suspended = why.state == State::running && std::any_of(suspended_.begin(), suspended_.end(), [&](const Suspended& s) {
+    return s.start.task == task && s.start.attempt == why.attempt;
+  });
   why.lacking = -1;
   why.reserved_for = kNoTask;
   why.after = kNoTask;
@@ -434,6 +554,21 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
     }
   }
   return why;
+}
+
+std::vector<TaskId> Scheduler::blocked(Instant now) {
+  const std::scoped_lock lock(mutex_);
+  gather_heads(now);
+  std::vector<TaskId> out;
+  for (const Head& head : heads_) {
+    if (head.lease == kNoLease && ledger_.lacking(head.shape->asks)) out.push_back(head.task);
+  }
+  return out;
+}
+
+Demand Scheduler::demand(TaskId task) const {
+  const std::scoped_lock lock(mutex_);
+  return shape_owners_[record(checked(task)).shape()]->asks;
 }
 
 }  // namespace penstock

@@ -634,10 +634,28 @@ void Scheduler::cascade(TaskId task, Cause upstream, Instant now, std::vector<Ta
   }
 }
 
-bool Scheduler::fail(const Report& report, Cause cause, Instant retry_at, Instant now, std::vector<TaskId>& settled) {
+/// Gives a task that nobody but the holder of the lock can start another demand.
+void Scheduler::reshape(Record& r, ShapeId shape) {
+  const Shape& old = *shape_owners_[r.shape()];
+  const Shape& wanted = *shape_owners_[static_cast<std::size_t>(shape)];
+  r.origin = Record::origin_of(shape_locked(wanted.demand, wanted.lane, old.deadline, old.timeout, wanted.family),
+                               r.submitted(epoch_) - epoch_);
+}
+
+bool Scheduler::fail(const Report& report, Cause cause, Instant retry_at, Instant now, std::vector<TaskId>& settled,
+                     ShapeId shape) {
   checked(report.task);
   const std::scoped_lock lock(mutex_);
   Record& r = record(report.task);
+  if (shape != kSameShape) {
+    if (static_cast<std::size_t>(shape) >= shape_owners_.size()) {
+      throw std::out_of_range("shape " + std::to_string(static_cast<std::uint32_t>(shape)) +
+                              " is unknown; take one from shape()");
+    }
+    if (shape_owners_[static_cast<std::size_t>(shape)]->lane != shape_owners_[r.shape()]->lane) {
+      throw std::invalid_argument("a task stays on its lane; give fail() a shape of that lane");
+    }
+  }
   const std::uint64_t running = word::pack(report.attempt, Cause::none, State::running);
   const bool retry = retry_at != kNever;
   const bool won = move(r, running, retry ? State::backoff : State::failed, cause);
@@ -647,6 +665,7 @@ bool Scheduler::fail(const Report& report, Cause cause, Instant retry_at, Instan
     return false;
   }
   if (retry) {
+    if (shape != kSameShape) reshape(r, shape);  // in backoff it is changed under this lock only
     log(EventKind::retrying, now, report.task, report.attempt, 0, retry_at, cause, State::backoff);
     if (retry_at <= now) {
       make_ready(report.task, now);
@@ -827,6 +846,12 @@ void Scheduler::resume(Instant now) {
   log(EventKind::resumed, now, kNoTask, 0, 0, 0, Cause::none, State::waiting);
 }
 
+void Scheduler::guard(bool closed, Amount used, Instant now) {
+  const std::scoped_lock lock(mutex_);
+  if (std::exchange(guarded_, closed) == closed) return;
+  log(closed ? EventKind::guard_closed : EventKind::guard_opened, now, kNoTask, 0, 0, used, Cause::none, State::waiting);
+}
+
 // --------------------------------------------------------------------------------------------------- reading
 
 State Scheduler::state(TaskId task) const {
@@ -858,7 +883,8 @@ void Scheduler::check() const {
   for (const LeaseId id : open_leases_) {
     const Lease& lease = leases_[static_cast<std::size_t>(id)];
     if (lease.open_attempts.load(std::memory_order_seq_cst) == 0) continue;
-    for (std::size_t r = 0; r < held.size(); ++r) held[r] += lease.demand.amounts[r];
+    const Demand demand = held_by(lease);
+    for (std::size_t r = 0; r < held.size(); ++r) held[r] += demand.amounts[r];
   }
   for (int r = 0; r < kMaxResources; ++r) {
     if (r == kGpu || r == kGpuMemory) continue;  // kept per device; the ledger's own check covers them

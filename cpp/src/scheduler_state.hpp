@@ -79,7 +79,11 @@ struct Scheduler::Lease {
   Grant grant{};
   Instant expected_end = kNever;
   Instant opened = 0;
-  std::atomic<std::uint32_t> open_attempts{0};
+  std::atomic<std::uint32_t> open_attempts{0};  // beside the marks below
+
+  static constexpr std::uint32_t kStill = 1U << 31;   // suspended: it holds its demand without what it yielded
+  static constexpr std::uint32_t kEnding = 1U << 30;  // all attempts are reported, and the amounts are on their way back
+  static constexpr std::uint32_t kCount = kEnding - 1;
 };
 
 struct Scheduler::Timer {
@@ -92,12 +96,19 @@ struct Scheduler::Timer {
   }
 };
 
+/// A running attempt that stands still; forgotten at the next look once it does not run any more.
+struct Scheduler::Suspended {
+  Start start;
+  Instant time_left;  // of its timeout; kNever: it has none
+};
+
 struct Scheduler::Head {
   double value;  // the rank now; smaller first
   double frozen;  // the rank as it stands in the heap
   std::uint64_t tie;
   TaskId task;
   Shape* shape;
+  LeaseId lease = kNoLease;  // of a suspended attempt, which is no head of a heap: it waits for what it has yielded
 };
 
 /// What a reservation leaves to others: until `until` everything, beyond it only `spare`.

@@ -49,7 +49,7 @@ class Oracle {
   std::map<std::uint32_t, Lease> leases;
   std::array<Amount, kMaxResources> capacity{};
   double weight = 1;  // of the priority
-  bool paused = false;
+  bool paused = false, guarded = false;
   std::uint64_t late_reports = 0;
   // What the verb in progress has done.
   Reported events;
@@ -93,7 +93,8 @@ class Oracle {
   std::vector<std::size_t> take(Lane lane, std::uint32_t worker, std::size_t most) {
     if (most == 0) return {};
     wake();
-    if (paused) return {};
+    if (held_back()) return {};
+    if (guarded) most = 1;
     std::vector<std::size_t> heads;  // the first of each kind of task
     for (std::size_t t = 0; t < tasks.size(); ++t) {
       if (tasks[t].state != State::ready) continue;
@@ -155,11 +156,12 @@ class Oracle {
     for (const std::size_t after : tasks[task].dependants) judge(after);
   }
 
-  bool fail(const Report& report, Cause cause, Instant retry_at) {
+  bool fail(const Report& report, Cause cause, Instant retry_at, const Demand* other = nullptr) {
     const std::size_t task = index(report.task);
     if (report.lease != kNoLease) let_go(report.lease);
     if (!current(task, report.attempt)) return late(report, cause), false;
     if (retry_at == kNever) return end(task, State::failed, cause), true;
+    if (other != nullptr) tasks[task].demand = *other;
     tasks[task].state = State::backoff;
     tasks[task].cause = cause;
     tasks[task].retry_at = retry_at;
@@ -222,6 +224,14 @@ class Oracle {
     changed.worker = static_cast<std::uint32_t>(resource);
     events[kNone].push_back(changed);
   }
+
+  void set_guarded(bool to, Amount used) {
+    if (std::exchange(guarded, to) != to) {
+      note(to ? EventKind::guard_closed : EventKind::guard_opened, kNone, 0, used, Cause::none, State::waiting);
+    }
+  }
+  /// Whether nothing may start now; a closed guard lets one task through when none runs.
+  [[nodiscard]] bool held_back() const { return paused || (guarded && !leases.empty()); }
 
   void set_paused(bool to) {
     if (std::exchange(paused, to) != to) {

@@ -145,7 +145,7 @@ class SchedulerSequence {
       for (const Oracle::Task& task : oracle_.tasks) {
         if (task.state != State::ready || task.lane != static_cast<Lane>(lane)) continue;
         ++queued;
-        startable = startable || (!oracle_.paused && !oracle_.short_of(task.demand));
+        startable = startable || (!oracle_.held_back() && !oracle_.short_of(task.demand));
       }
       require(scheduler_.queued(static_cast<Lane>(lane)) == queued, "queued()");
       require(scheduler_.startable(static_cast<Lane>(lane)) == startable, "startable()");
@@ -163,6 +163,7 @@ class SchedulerSequence {
     require(why.unmet == (task.state == State::waiting ? oracle_.unmet(t) : 0), "explain()'s unmet predecessors");
     require(why.retry_at == (task.state == State::backoff ? task.retry_at : kNever), "explain()'s next attempt");
     require(why.paused == oracle_.paused, "explain()'s pause");
+    require(why.guarded == (!oracle_.paused && oracle_.held_back()), "explain()'s guard");
     const std::optional<int> lacking = task.state == State::ready ? oracle_.short_of(task.demand) : std::nullopt;
     require(why.lacking == lacking.value_or(-1), "explain()'s lacking resource");
     require(!lacking || (why.demanded == task.demand[*lacking] && why.free == oracle_.free(*lacking)), "explain()'s amounts");
@@ -324,13 +325,19 @@ class SchedulerSequence {
     if (!report) return;
     const std::uint32_t wait = choices_.below(5);
     const Instant retry_at = wait == 4 ? kNever : now_ + wait;
-    fail(*report, static_cast<Cause>(1 + choices_.below(4)), retry_at);
+    const auto cause = static_cast<Cause>(1 + choices_.below(4));
+    if (!choices_.one_in(4)) return fail(*report, cause, retry_at);
+    Demand other = oracle_.tasks[index(report->task)].demand;
+    other[kMemory] = static_cast<Amount>(choices_.below(7));
+    fail(*report, cause, retry_at, &other);
   }
-  void fail(const Report& report, Cause cause, Instant retry_at) {
+  void fail(const Report& report, Cause cause, Instant retry_at, const Demand* other = nullptr) {
+    if (other != nullptr) say("with another demand of memory", (*other)[kMemory]);
     say("fail", index(report.task), retry_at == kNever ? "for good" : "until", retry_at);
     begin();
-    const bool expected = oracle_.fail(report, cause, retry_at);
-    require(scheduler_.fail(report, cause, retry_at, now_, settled_) == expected, "whether a failure counts");
+    const ShapeId shape = other == nullptr ? kSameShape : scheduler_.shape(*other, oracle_.tasks[index(report.task)].lane);
+    const bool expected = oracle_.fail(report, cause, retry_at, other);
+    require(scheduler_.fail(report, cause, retry_at, now_, settled_, shape) == expected, "whether a failure counts");
     compare();
   }
 
@@ -451,12 +458,22 @@ class SchedulerSequence {
     compare();
   }
 
+  void guard(bool to) {
+    say(to ? "close the guard" : "open the guard");
+    begin();
+    oracle_.set_guarded(to, 7);
+    scheduler_.guard(to, 7, now_);
+    compare();
+  }
+
   void seldom() {
-    switch (choices_.below(5)) {
+    switch (choices_.below(7)) {
       case 0: return pause(true);
       case 1: return pause(false);
       case 2: return set_policy();
       case 3: return split();
+      case 4: return guard(true);
+      case 5: return guard(false);
       default: return compare_reasons();
     }
   }
@@ -464,6 +481,7 @@ class SchedulerSequence {
   // Everything that can run runs to its end; then nothing is held and nothing is left out.
   void wind_up() {
     pause(false);
+    guard(false);
     set_capacity(kCpu, kUnlimited);
     set_capacity(kMemory, kUnlimited);
     for (bool more = true; more;) {

@@ -115,9 +115,19 @@ class Scheduler:
         retry_at: int | None = None,
         started: int = 0,
         finished: int = 0,
+        shape: int | None = None,
         now: int | None = None,
     ) -> tuple[bool, list[int]]:
-        """Report a failure; returns whether it counted, and the tasks that ended with it."""
+        """Report a failure; returns whether it counted, and the tasks that ended with it.
+
+        `shape`: what the next attempt asks for, when that is to be something else.
+        """
+
+    def suspend(self, task: int, attempt: int, lease: int, now: int | None = None) -> bool:
+        """Take CPU, disk and network back from a running attempt that stands still; whether it did."""
+
+    def proceed(self, task: int, attempt: int, now: int | None = None) -> bool:
+        """Give them to it again, when they are free and it is its turn; whether it may go on."""
 
     def defer(
         self, task: int, attempt: int, lease: int | None, children: Sequence[int], now: int | None = None
@@ -157,6 +167,18 @@ class Scheduler:
     def set_device_capacity(self, device: int, share: int, memory: int, now: int | None = None) -> None: ...
     def pause(self, now: int | None = None) -> None: ...
     def resume(self, now: int | None = None) -> None: ...
+    def guard(self, closed: bool, used: int = 0, now: int | None = None) -> None:
+        """Close or open the guard: while closed, a task starts only when none runs. `used`: bytes, for the log."""
+
+    def blocked(self, now: int | None = None) -> list[int]:
+        """Return the first task of each demand that is ready and does not fit, the most urgent first."""
+
+    def demand(self, task: int) -> list[int]:
+        """Return what the next start of a task takes, by resource."""
+
+    def running(self) -> list[int]:
+        """Return the tasks that run, by a look at all of them."""
+
     def explain(self, task: int, now: int | None = None) -> dict[str, Any]:
         """Return why a task is not running, as the fields of `Explanation` in scheduler.hpp."""
 

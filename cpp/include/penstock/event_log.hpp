@@ -73,6 +73,11 @@ enum class EventKind : std::uint8_t {
   deadline_missed = 27,
   breaker_opened = 28,   // the task whose failure opened it; value: how many failed in a row
   breaker_closed = 29,   // the task whose success closed it
+  suspended = 30,        // the running attempt stands still and has given back CPU, disk and network
+  proceeded = 31,        // it goes on
+  guard_closed = 32,     // memory is short: at most one task runs; value: bytes in use
+  guard_opened = 33,     // value: bytes in use
+  evicted = 34,          // the running attempt is being ended so that it starts again later; cause; value: bytes it used
 };
 inline constexpr int kEventKinds = 30;
 

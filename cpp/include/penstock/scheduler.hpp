@@ -18,13 +18,19 @@
 // given exactly once, and the lease ends with the last report, whatever became of the tasks in between
 // (timed out, cancelled): a thread that overruns its timeout still holds the CPU, so its amounts stay held.
 //
+// Standing still: `suspend` takes CPU, disk and network from a running attempt, which keeps its memory and all else, and
+// `proceed` gives them back once they are there. Until then its place in the order is kept: what ranks behind it starts
+// only if that leaves it room. A suspended attempt's timeout stands still too.
+//
 // Invariants, and what checks them:
 //   I1  a state changes only along transitions.hpp                         every change goes through `move`
 //   I2  an attempt starts at most once and ends at most once               CAS on the word {attempt, cause, state}
-//   I3  held == sum of the demands of open leases                          `check()`
+//   I3  held == sum of what open leases hold: their demands, of the       `check()`
+//       suspended ones without what `suspend` gives back
 //   I4  a task is started only after all that it needs                     `Readiness`
 //   I5  unfinished == number of tasks whose state is not final             `check()`
 //   I6  a ready task is queued in its shape's heap, or its pusher is on the way to it
+//   I7  with the guard closed a task starts only when no attempt runs      `take`; test_protection.cpp
 #pragma once
 
 #include <array>
@@ -54,6 +60,11 @@ inline constexpr TaskId kNoTask{UINT32_MAX};
 /// The last resource index counts the worker slots of the threads lane, so that a free worker is one more thing
 /// a thread task must get, like a core or a byte. It has no name for users.
 inline constexpr int kThreadSlots = kMaxResources - 1;
+
+/// What a suspended attempt gives back: what a process that stands still does not use. The rest it keeps.
+inline constexpr std::array<int, 3> kYielded{kCpu, kDisk, kNetwork};
+
+inline constexpr ShapeId kSameShape{UINT32_MAX};
 
 /// A batch of tasks, as arrays. An array of length 1 holds for all; an empty one means the default.
 struct Submission {
@@ -102,6 +113,8 @@ struct Explanation {
   std::uint32_t unmet;       // predecessors still to come
   Instant retry_at;          // in backoff: when the next attempt may start
   bool paused;               // the whole run is paused
+  bool guarded;              // the guard is closed, and another attempt runs
+  bool suspended;            // it is running, but stands still
   int lacking;               // first resource that does not fit now; -1: none
   Amount demanded, free, capacity;  // of that resource
   TaskId reserved_for;       // a wide task that others stand back for; kNoTask: none
@@ -138,8 +151,18 @@ class Scheduler {
   std::size_t finish(std::span<const Report> reports, Instant now);
 
   /// Reports a failure: another attempt from `retry_at` on, or, with kNever, the end of the task and of what
-  /// depends on it. Returns false for a late report. `settled` receives every task that ended.
-  bool fail(const Report& report, Cause cause, Instant retry_at, Instant now, std::vector<TaskId>& settled);
+  /// depends on it. `shape`: what the other attempt asks for, on the task's lane, when it is to be something else. Returns
+  /// false for a late report. `settled` receives every task that ended.
+  bool fail(const Report& report, Cause cause, Instant retry_at, Instant now, std::vector<TaskId>& settled,
+            ShapeId shape = kSameShape);
+
+  /// Takes CPU, disk and network back from a running attempt that its driver has stopped. False, and nothing changed, when
+  /// it has ended, is suspended already, or shares its lease with others.
+  bool suspend(const Start& start, Instant now);
+
+  /// Gives a suspended attempt back what it yielded, if that is free and nothing before it in the order would start on
+  /// it; the driver then lets it go on. False, and nothing changed, otherwise.
+  bool proceed(const Start& start, Instant now);
 
   /// A running task waits for `children` and then starts again. Throws CycleError (task ids) when one of them
   /// waits for the task itself. Returns false for a late report.
@@ -166,6 +189,9 @@ class Scheduler {
   void set_device_capacity(int device, Amount share, Amount memory, Instant now);
   void pause(Instant now);
   void resume(Instant now);
+  /// While closed, a task starts only when no attempt runs (suspended ones aside): then it has what memory there is, and a
+  /// machine that others fill stops no run for ever. `used`: for the log.
+  void guard(bool closed, Amount used, Instant now);
 
   /// Attempts whose timeout has passed; each is told once.
   void expire(Instant now, std::vector<Overdue>& out);
@@ -174,6 +200,11 @@ class Scheduler {
   Instant next_wakeup() const { return next_wakeup_.load(std::memory_order_seq_cst); }
 
   Explanation explain(TaskId task, Instant now);
+
+  /// The first task of each shape that is ready and does not fit, the most urgent first.
+  std::vector<TaskId> blocked(Instant now);
+  /// What the next start of a task takes.
+  Demand demand(TaskId task) const;
 
   State state(TaskId task) const;
   Cause cause(TaskId task) const;
@@ -209,6 +240,7 @@ class Scheduler {
   struct PolicyState;
   struct Lease;
   struct Timer;
+  struct Suspended;
   struct Head;
   struct Shadow;
 
@@ -223,6 +255,7 @@ class Scheduler {
 
   ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout, std::uint32_t family);
   void note_peak(const Demand& demand);
+  void reshape(Record& record, ShapeId shape);
   void enrol(std::size_t first, const Submission& batch, Instant now);
   void enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now);
   void enrol_each(std::size_t first, const Submission& batch, ShapeId free_shape, Instant now);
@@ -247,7 +280,9 @@ class Scheduler {
   void lost_predecessor(TaskId task, Cause upstream, Instant now, std::vector<TaskId>& settled);
   void cascade(TaskId task, Cause upstream, Instant now, std::vector<TaskId>& settled);
 
+  bool held_back() const;
   void gather_heads(Instant now);
+  void gather_suspended();
   double value_now(const Policy& policy, const Head& head, Instant now) const;
   std::size_t start_from(const Head& head, const Head* next, Grant grant, std::uint32_t worker, std::span<Start> out,
                          Instant now);
@@ -255,6 +290,8 @@ class Scheduler {
                                     const PriorityHeap::Key& before);
   LeaseId open_lease(ShapeId shape, Grant grant, Instant now);
   void end_lease_shares(LeaseId lease, std::uint32_t count);
+  Demand held_by(const Lease& lease) const;
+  static Demand yielded(const Demand& demand);
   std::optional<Shadow> reservation_for(const Head& head, Instant now);
   Shadow shadow_of(TaskId task, const Demand& demand) const;
   bool is_planned(TaskId task) const {
@@ -286,6 +323,7 @@ class Scheduler {
   std::vector<LeaseId> open_leases_, free_leases_;
   std::vector<Timer> timers_;    // heap of backoffs, earliest first
   std::vector<Timer> timeouts_;  // heap of attempts' ends, earliest first
+  std::vector<Suspended> suspended_;
   std::vector<Head> heads_;      // scratch of take
   std::vector<PriorityHeap::Entry> popped_;   // scratch of take
   std::vector<PriorityHeap::Entry> entries_;  // scratch of submit
@@ -300,6 +338,7 @@ class Scheduler {
   TaskId reserved_ = kNoTask;
   Instant reserved_since_ = 0;
   bool paused_ = false;
+  bool guarded_ = false;
   std::atomic<Instant> next_wakeup_{kNever};
   std::atomic<std::size_t> count_{0};
   std::atomic<std::size_t> unfinished_{0};

@@ -85,6 +85,17 @@ class EventKind(IntEnum):
     """`value` attempts of the task's breaker have failed in a row, the last of them of this task."""
     BREAKER_CLOSED = 29
     """An attempt of the task, let through to try, has succeeded."""
+    SUSPENDED = 30
+    """The running attempt stands still for a more urgent task: it keeps its memory and has given back its CPU."""
+    PROCEEDED = 31
+    """A suspended attempt goes on."""
+    GUARD_CLOSED = 32
+    """Memory is short, so nothing starts while a task runs. `value` is the memory in use in bytes."""
+    GUARD_OPENED = 33
+    """`value` is the memory in use in bytes."""
+    EVICTED = 34
+    """The running attempt is being ended, for memory or for a more urgent task, and starts again later. `value` is the memory
+    that it used in bytes."""
 
 
 STATE_AFTER: dict[EventKind, State] = {
