@@ -39,6 +39,7 @@ from penstock.inputs import Input
 from penstock.interrupts import IDLE, Mailbox
 from penstock.lanes import LANES, Lanes
 from penstock.observe.events import EventKind
+from penstock.protection import Protection
 from penstock.resources import Demand, Limits
 from penstock.states import Cause, State
 from penstock.task import Call, call_of
@@ -93,6 +94,8 @@ class Engine(Bookkeeping):
         self._threads: list[threading.Thread] = []
         self._control: threading.Thread | None = None
         self._lanes = Lanes(self)
+        self.protection = Protection(self, self._lanes)
+        self.guard = self.protection.guard
         self._shapes: dict[tuple[Demand, int], int] = {}
         self.custom: list[str] = []
         self.stopping = False
@@ -257,6 +260,10 @@ class Engine(Bookkeeping):
         """Forget the rows that the core has refused, and let the control thread see that there may be nothing to do."""
         self.forget(first)
         self.scheduler.ring()
+
+    def shape_of(self, spec: TaskSpec) -> int:
+        """Return the core's number of a task's demand and lane."""
+        return self._shape(spec)
 
     def _shape(self, spec: TaskSpec) -> int:
         key = (spec.demand, LANES[spec.executor])
@@ -450,9 +457,12 @@ class Engine(Bookkeeping):
     def reported(self, report: Report, lease: int) -> None:
         """Take an executor's report; called on its thread."""
         task, attempt, started, finished = report.task, report.attempt, report.started_ns, report.finished_ns
+        report, put_back = self.protection.judged(report)
         with self.lock:
             self.note_usage(report)
-        if report.error is not None:
+        if put_back:
+            self.put_back(task, attempt, lease, report.cause, started, finished)
+        elif report.error is not None:
             self.attempt_failed(task, attempt, lease, report.cause, report.error, started, finished)
         elif (refused := self._refusal(task, attempt, report.value)) is not None:
             self.attempt_failed(task, attempt, lease, Cause.EXCEPTION, refused, started, finished)
@@ -549,7 +559,21 @@ class Engine(Bookkeeping):
                 except Exception as problem:  # noqa: BLE001  a retry rule of the user's own may raise
                     problem.__context__ = error
                     self.errors[task] = problem if self.mask is None else self.mask.cleaned(problem, self.names[task])
-            _, settled = scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished)
+            shape = None
+            if cause is Cause.OOM and retry_at is not None and task not in self.fell_back:
+                shape = self.protection.raised_shape(task, attempt)
+            _, settled = scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished, shape)
+        self.settled(settled)
+        self.heed_failure(settled)
+
+    def put_back(self, task: int, attempt: int, lease: int, cause: Cause, started: int, finished: int) -> None:
+        """Let a task that was stopped for the sake of others start again. That is no failure of its own."""
+        with self.lock:
+            retry_at = shape = None
+            if not self.stopping:
+                retry_at = time.monotonic_ns()
+                shape = self.protection.raised_shape(task, attempt) if cause is Cause.OOM else None
+            _, settled = self.scheduler.fail(task, attempt, lease, int(cause), retry_at, started, finished, shape)
         self.settled(settled)
         self.heed_failure(settled)
 
@@ -704,6 +728,7 @@ class Engine(Bookkeeping):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()) if not busy else 0.05)
         self._lanes.close(kill_s=kill_s)
+        self.guard.close()
         self.admission.close()
         self.log.close()
         self.timers.clear()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["why"]
 
+_HOLDERS = 3
 _NAMED = 5  # how many names a sentence lists before it counts the rest
 
 
@@ -24,6 +25,8 @@ def why(engine: Engine, task: int) -> str:
     state = State(told["state"])
     name = repr(engine.names[task])
     if state == State.RUNNING:
+        if told["suspended"]:
+            return f"{name} has begun attempt {told['attempt']} and stands still for more urgent tasks."
         return f"{name} is running, attempt {told['attempt']}."
     if state == State.WAITING:
         open_ones = [engine.names[p] for p in engine.predecessors(task) if engine.scheduler.state(p) != State.SUCCEEDED]
@@ -46,6 +49,8 @@ def why(engine: Engine, task: int) -> str:
 def _not_started(engine: Engine, told: dict[str, object]) -> str:
     if told["paused"]:
         return "the run is paused"
+    if told["guarded"]:
+        return f"memory is short, so nothing starts while other tasks run: {_listed(_running(engine))}"
     after = told["after"]
     if isinstance(after, int):
         return f"the plan starts {engine.names[after]!r} before it"
@@ -59,13 +64,28 @@ def _not_started(engine: Engine, told: dict[str, object]) -> str:
         )
         outside = engine.admission.outside(name)
         other = f"; {format_amount(name, outside)} is used by others" if outside else ""
-        return f"it asks for {name}={asked} and {free} of {capacity} is free{other}"
+        return f"it asks for {name}={asked} and {free} of {capacity} is free{_holders(engine, lacking, name)}{other}"
     reserved_for = told["reserved_for"]
     if isinstance(reserved_for, int):
         return f"room is kept for {engine.names[reserved_for]!r}, which needs more of the machine and has waited longer"
     if not told["ahead"]:
         return "no worker has taken it yet"
     return f"{told['ahead']} tasks of the same demand are in its heap, and more urgent ones start first"
+
+
+def _running(engine: Engine) -> list[str]:
+    return [engine.names[task] for task in engine.scheduler.running()]
+
+
+def _holders(engine: Engine, resource: int, name: str) -> str:
+    """Return which running tasks hold most of a resource, as the next part of a sentence; empty when none does."""
+    amounts = {task: engine.scheduler.demand(task)[resource] for task in engine.scheduler.running()}
+    holding = sorted((task for task, amount in amounts.items() if amount > 0), key=lambda task: (-amounts[task], task))
+    if not holding:
+        return ""
+    shown = ", ".join(f"{engine.names[task]!r} ({format_amount(name, amounts[task])})" for task in holding[:_HOLDERS])
+    rest = len(holding) - _HOLDERS
+    return f"; {shown} hold{'s' if len(holding) == 1 else ''} it" if rest <= 0 else f"; {shown} and {rest} more hold it"
 
 
 def _shown(error: BaseException | None) -> str:

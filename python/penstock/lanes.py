@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from penstock import forked
@@ -31,6 +32,7 @@ class Lanes:
         self._executors: dict[int, Executor] = {}
         self._leases: dict[tuple[int, int], int] = {}  # of the attempts that are out
         self._launched: dict[tuple[int, int], Executor] = {}
+        self._launched_ns: dict[tuple[int, int], int] = {}
 
     def ensure(self, name: str) -> None:
         """Start the executor of a lane, unless it runs."""
@@ -77,6 +79,7 @@ class Lanes:
         if engine.mask is not None and args and isinstance(args[0], CommandTemplate):
             engine.mask.learn(args[0].env)
         self._launched[key] = executor
+        self._launched_ns[key] = time.monotonic_ns()
         executor.launch(
             Launch(
                 task=task,
@@ -89,16 +92,37 @@ class Lanes:
                 env=engine.admission.environment(spec, devices),
             )
         )
+        engine.guard.wake()
         # A cancel that looked into `_launched` too early finds the attempt there from now on; one that came before is
         # seen here.
         if not engine.is_running(task, attempt):
             executor.kill(task, attempt)
 
-    def kill(self, task: int, attempt: int) -> None:
-        """End an attempt that is with an executor; its report follows."""
+    def kill(self, task: int, attempt: int, within_s: float | None = None) -> None:
+        """End an attempt that is with an executor; its report follows. `within_s`: as in `Executor.kill`."""
         executor = self._launched.get((task, attempt))
         if executor is not None:
-            executor.kill(task, attempt)
+            executor.kill(task, attempt, within_s)
+
+    def roots(self) -> Mapping[tuple[int, int], int]:
+        """Return the process of each attempt that runs in one."""
+        found: dict[tuple[int, int], int] = {}
+        for executor in list(self._executors.values()):
+            found.update(executor.roots())
+        return found
+
+    def lease(self, task: int, attempt: int) -> int | None:
+        """Return the lease of an attempt that is out, or None."""
+        return self._leases.get((task, attempt))
+
+    def launched_ns(self, task: int, attempt: int) -> int:
+        """Return when an attempt was given to its executor; 0 when it is not out."""
+        return self._launched_ns.get((task, attempt), 0)
+
+    @property
+    def any_out(self) -> bool:
+        """Whether an attempt is with an executor."""
+        return bool(self._launched)
 
     def close(self, *, kill_s: float | None = None) -> None:
         """End what runs, and the executors.
@@ -123,6 +147,7 @@ class Lanes:
             with engine.lock:
                 lease = self._leases.pop(key)
                 self._launched.pop(key, None)
+                self._launched_ns.pop(key, None)
             engine.reported(report, lease)
         except BaseException as bug:  # noqa: BLE001  a bug of ours must end the run, not the executor's thread
             engine.broken(bug)

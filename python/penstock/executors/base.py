@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from penstock.errors import InternalError
@@ -50,9 +50,13 @@ class ReactorExecutor(ABC):
                 raise InternalError(f"task {launch.name!r} was launched while its executor was not running")
             self._reactor.call(partial(self._begin, launch))
 
-    def kill(self, task: int, attempt: int) -> None:
+    def kill(self, task: int, attempt: int, within_s: float | None = None) -> None:
         """End an attempt and all processes that it started; see `Executor.kill`."""
-        self._reactor.call(partial(self._end, task, attempt))
+        self._reactor.call(partial(self._end, task, attempt, within_s))
+
+    @abstractmethod
+    def roots(self) -> Mapping[tuple[int, int], int]:
+        """Return the process of each attempt that runs; see `Executor.roots`."""
 
     def close(self, *, kill: bool, within_s: float | None = None) -> None:
         """End the executor; see `Executor.close`. Not from a report.
@@ -91,7 +95,7 @@ class ReactorExecutor(ABC):
         """Start an attempt, or deliver the report of its failure."""
 
     @abstractmethod
-    def _end(self, task: int, attempt: int) -> None:
+    def _end(self, task: int, attempt: int, within_s: float | None) -> None:
         """Kill an attempt, if it runs."""
 
     @abstractmethod

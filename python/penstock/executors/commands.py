@@ -50,6 +50,10 @@ class Commands(ReactorExecutor):
         super().__init__("penstock-commands", grace_s)
         self._running: dict[tuple[int, int], _Command] = {}
 
+    def roots(self) -> Mapping[tuple[int, int], int]:
+        """Return the process of each command; see `Executor.roots`."""
+        return {attempt: command.pid for attempt, command in self._running.copy().items()}
+
     def _begin(self, launch: Launch) -> None:
         template = launch.args[0] if launch.args else None
         if not isinstance(template, CommandTemplate):
@@ -69,10 +73,10 @@ class Commands(ReactorExecutor):
         self._deliver(report)
         self._note_empty()
 
-    def _end(self, task: int, attempt: int) -> None:
+    def _end(self, task: int, attempt: int, within_s: float | None) -> None:
         command = self._running.get((task, attempt))
         if command is not None:
-            command.kill()
+            command.kill(within_s)
 
     def _end_all(self, kill: bool, within_s: float | None) -> None:
         if kill:
@@ -130,6 +134,10 @@ class _Command:
         if self._child.stdin is not None:
             os.set_blocking(self._child.stdin.fileno(), False)
             reactor.watch(self._child.stdin.fileno(), WRITE, self._write)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def kill(self, grace_s: float | None = None) -> None:
         """End the command and what it started; the report follows when all are gone."""

@@ -41,6 +41,10 @@ class Processes(ReactorExecutor):
         self._idle: list[Worker] = []  # the one used last at the end
         self._running: dict[tuple[int, int], Worker] = {}
 
+    def roots(self) -> Mapping[tuple[int, int], int]:
+        """Return the worker process of each attempt; see `Executor.roots`."""
+        return {attempt: worker.pid for attempt, worker in self._running.copy().items()}
+
     def _begin(self, launch: Launch) -> None:
         try:
             if launch.function is None:
@@ -83,10 +87,10 @@ class Processes(ReactorExecutor):
             self._idle.remove(worker)
         self._note_empty()
 
-    def _end(self, task: int, attempt: int) -> None:
+    def _end(self, task: int, attempt: int, within_s: float | None) -> None:
         worker = self._running.get((task, attempt))
         if worker is not None:
-            worker.kill()
+            worker.kill(within_s)
 
     def _end_all(self, kill: bool, within_s: float | None) -> None:
         while self._idle:

@@ -94,8 +94,16 @@ class Executor(Protocol):
             InternalError: `start` was not called, or `close` was.
         """
 
-    def kill(self, task: int, attempt: int) -> None:
-        """End an attempt with all processes that it started; its report follows. Without effect when it has ended."""
+    def kill(self, task: int, attempt: int, within_s: float | None = None) -> None:
+        """End an attempt with all processes that it started; its report follows. Without effect when it has ended.
+
+        Args:
+            task, attempt: which one.
+            within_s: seconds between SIGTERM and SIGKILL; None for the executor's own grace time.
+        """
+
+    def roots(self) -> Mapping[tuple[int, int], int]:
+        """Return, by task and attempt, the process in whose tree each attempt runs now."""
 
     def close(self, *, kill: bool, within_s: float | None = None) -> None:
         """Wait until the attempts that run have ended, then end everything; no process, thread or descriptor is left.

@@ -97,6 +97,10 @@ class Worker:
         reactor.watch(self._stream.fileno(), READ, self._ready)
 
     @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
     def usable(self) -> bool:
         return self._launch is None and not (self._kill_asked or self._overdue is not None or self._reader.ended)
 

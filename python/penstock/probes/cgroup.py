@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Group", "Groups", "find_groups"]
+__all__ = ["Group", "Groups", "find_groups", "oom_kills"]
 
 NO_LIMIT = 2**60
 """Version 1 writes 'no limit' as the largest multiple of the page size below 2**63; all such are none."""
@@ -127,6 +127,17 @@ class _Mount:
     controllers: frozenset[str]
     root: PurePosixPath
     point: Path
+
+
+def oom_kills(groups: Groups) -> int | None:
+    """Return how often the kernel has killed a process for memory in our own memory group; None: it does not say.
+
+    A process that ended by SIGKILL may have been killed by anybody; only this count tells.
+    """
+    for group in groups.memory[:1]:
+        name = "memory.events" if group.version == 2 else "memory.oom_control"
+        return _stat(group.directory / name).get("oom_kill")
+    return None
 
 
 def find_groups(root: Path = Path("/")) -> Groups:
