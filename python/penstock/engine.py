@@ -161,8 +161,9 @@ class Engine(Bookkeeping):
         """Let the rows of calls whose results an earlier process has committed give those; return the specs to submit."""
         recall = self.recall
         assert recall is not None
-        recall.plan(calls, names)
         specs = [call.spec for call in calls]
+        if not recall.plan(calls, names):
+            return specs
         for k, call in enumerate(calls):
             if (instead := recall.instead(call)) is not None:
                 self.put_instead(first + k, *instead)

@@ -88,6 +88,7 @@ class Recall:
         self._force, self._start_from = frozenset(force), frozenset(start_from)
         self._hasher = Hasher()
         self._codes: dict[int, tuple[object, bytes]] = {}
+        self._alone: dict[int, Known] = {}  # calls without arguments: all those of one task are alike
         self._rows: dict[bytes, list[Row]] = {}
         self._finished: dict[str, Row] = {}
         self._skipped: set[str] = set()
@@ -111,16 +112,22 @@ class Recall:
 
     # -------------------------------------------------------------------------------------------------- submission
 
-    def plan(self, calls: Sequence[Call[Any]], names: Sequence[str]) -> None:
-        """Decide about calls that are about to be submitted; those that they depend on are among them or known."""
-        order = _in_order([k for k, call in enumerate(calls) if call not in self.known], calls)
+    def plan(self, calls: Sequence[Call[Any]], names: Sequence[str]) -> bool:
+        """Decide about calls that are about to be submitted; those that they depend on are among them or known.
+
+        Returns:
+            Whether one of them may be spared; False says that all of them simply run.
+        """
+        known, keyed = self.known, self._keyed
+        order = _in_order([k for k, call in enumerate(calls) if call not in known], calls)
         for k in order:
-            self.known[calls[k]] = self._keyed(calls[k])
+            known[calls[k]] = keyed(calls[k])
         if self._past is None:
-            return
+            return self._cache is not None and any(call.spec.cache for call in calls)
         self._note_skips(calls, names, order)
         for k in order:
             self._decide(calls[k], names[k])
+        return True
 
     def instead(self, call: Call[Any]) -> tuple[Callable[..., Any], tuple[object, ...] | None] | None:
         """Return function and arguments that stand for a call whose result is taken over; None: it runs."""
@@ -147,12 +154,18 @@ class Recall:
 
     def _keyed(self, call: Call[Any]) -> Known:
         spec = call.spec
+        alone = not (call.args or call.kwargs or call.follows)
+        if alone and (same := self._alone.get(id(spec))) is not None:
+            return Known(same.key, same.code, same.arguments)
         code = self._code(spec)
         arguments = self._hasher.arguments(call.args, call.kwargs)
         digest = blake2b(code + arguments, digest_size=DIGEST_BYTES)
         for before in _before(call):
             digest.update(self.known[before].key)
-        return Known(digest.digest(), code, arguments)
+        known = Known(digest.digest(), code, arguments)
+        if alone:
+            self._alone[id(spec)] = known  # `_codes` keeps the spec, so that its id stays its own
+        return known
 
     def _code(self, spec: TaskSpec) -> bytes:
         known = self._codes.get(id(spec))

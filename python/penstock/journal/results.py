@@ -22,7 +22,18 @@ from penstock.executors.pickling import dump
 from penstock.journal.errors import Damaged
 from penstock.journal.packs import DIGEST_BYTES
 
-__all__ = ["LARGE", "Codec", "Stored", "decode", "encode", "pieces_digest", "read_file", "unstored", "write_file"]
+__all__ = [
+    "EMPTY",
+    "LARGE",
+    "Codec",
+    "Stored",
+    "decode",
+    "encode",
+    "pieces_digest",
+    "read_file",
+    "unstored",
+    "write_file",
+]
 
 LARGE = 64 * 1024
 """Bytes from which on a result is a file of its own."""
@@ -68,8 +79,9 @@ class Stored:
     parts: Parts | None = None
 
 
-_EMPTY = blake2b(b"", digest_size=DIGEST_BYTES).digest()
-_NONE = Stored(Codec.NONE, b"", _EMPTY)
+EMPTY = blake2b(b"", digest_size=DIGEST_BYTES).digest()
+"""The digest of a result that has no bytes."""
+_NONE = Stored(Codec.NONE, b"", EMPTY)
 
 
 def encode(value: object, name: str, large: int = LARGE, refused: tuple[bytes, ...] = ()) -> Stored:

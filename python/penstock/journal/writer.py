@@ -21,7 +21,8 @@ from penstock.executors.failures import traceback_text
 from penstock.journal.errors import StoreError
 from penstock.journal.packs import START, PackKind, chained, packed, write_json
 from penstock.journal.place import fsync_folder
-from penstock.journal.results import Codec, Stored, encode, write_file
+from penstock.journal.recall import Known
+from penstock.journal.results import EMPTY, Codec, Stored, encode, write_file
 from penstock.journal.schema import FILE, sentence
 from penstock.observe.events import ROW_BYTES, EventKind, as_array
 from penstock.states import Cause
@@ -44,7 +45,7 @@ LINES = 200
 """Lines of a traceback that are kept."""
 
 _log = logging.getLogger("penstock.journal")
-_NO_KEY = bytes(16)
+_UNKNOWN = Known(bytes(16), bytes(16), bytes(16))
 
 Pack = tuple[PackKind, bytes]
 
@@ -203,21 +204,23 @@ class Writer:
         engine, known = self._engine, self._recall.known
         found = rows[rows["kind"] == EventKind.SUCCEEDED]
         wanted = []
+        results, taken_over, committed = engine.results, bool(self._recall.taken_over), self._committed
         for task, attempt in zip(found["task"].tolist(), found["attempt"].tolist(), strict=True):
-            if (task, attempt) in self._committed:
-                self._committed.discard((task, attempt))
+            if committed and (task, attempt) in committed:
+                committed.discard((task, attempt))
                 continue
-            call = engine.call_of(task)
-            if call is not None and call in known and known[call].row is not None:
-                continue  # an earlier process has committed it
-            wanted.append((task, attempt, engine.results[task]))
+            if taken_over:
+                call = engine.call_of(task)
+                if call is not None and call in known and known[call].row is not None:
+                    continue  # an earlier process has committed it
+            wanted.append((task, attempt, results[task]))
         return wanted
 
     def _tasks(self, first: int, count: int) -> bytes:
         engine, known = self._engine, self._recall.known
         labels: dict[str, int] = {}
         label, degree, before, origin = array("I"), array("I"), array("I"), array("I")
-        lane, keys, codes, arguments = bytearray(), bytearray(), bytearray(), bytearray()
+        lane, keys = bytearray(), list[Known]()
         names = engine.names[first : first + count]
         last_spec, last_label, last_lane = None, 0, 0
         for task, spec in enumerate(engine.specs[first : first + count], first):
@@ -228,12 +231,12 @@ class Writer:
             label.append(last_label)
             lane.append(last_lane)
             call = engine.call_of(task)
-            what = None if call is None else known.get(call)
-            keys += _NO_KEY if what is None else what.key
-            codes += _NO_KEY if what is None else what.code
-            arguments += _NO_KEY if what is None else what.arguments
-            row = None if what is None else what.row
-            origin.extend((0, 0) if row is None else row)
+            what = _UNKNOWN if call is None else known.get(call, _UNKNOWN)
+            keys.append(what)
+            origin.extend(what.row or (0, 0))
+            if call is not None and not (call.inputs or call.follows):
+                degree.append(0)
+                continue
             needed = engine.predecessors(task)
             degree.append(len(needed))
             before.extend(needed)
@@ -245,9 +248,9 @@ class Writer:
                 "names": self._hidden("\n".join(names)).encode("utf-8", "backslashreplace"),
                 "label": _bytes(label),
                 "lane": lane,
-                "keys": keys,
-                "codes": codes,
-                "args": arguments,
+                "keys": b"".join([what.key for what in keys]),
+                "codes": b"".join([what.code for what in keys]),
+                "args": b"".join([what.arguments for what in keys]),
                 "degree": _bytes(degree),
                 "before": _bytes(before),
                 "origin": _bytes(origin),
@@ -299,7 +302,15 @@ class Writer:
         codecs, digests, bodies = bytearray(), bytearray(), []
         cached: list[tuple[int, Stored]] = []
         files = False
+        cache_keys = self._recall.cache_keys
         for task, attempt, value in finished:
+            if value is None and not cache_keys:  # most often there is nothing to keep but that it has finished
+                tasks.append(task)
+                attempts.append(attempt)
+                codecs.append(0)
+                lengths.append(0)
+                digests += EMPTY
+                continue
             stored = encode(value, f"{self._session}-{task}-{attempt}.bin", refused=refused)
             digest = stored.digest
             if stored.parts is not None:
@@ -315,7 +326,7 @@ class Writer:
             lengths.append(len(stored.body))
             digests += digest
             bodies.append(stored.body)
-            if task in self._recall.cache_keys:
+            if task in cache_keys:
                 cached.append((task, stored))
         if files:
             fsync_folder(self._results)
@@ -334,7 +345,7 @@ class Writer:
         self._commit([*packs, (PackKind.RESULTS, body)])
         self.stored += len(finished)
         for task, stored in cached:
-            key = self._recall.cache_keys.pop(task, None)
+            key = cache_keys.pop(task, None)
             if key is not None:
                 self._cache().put(key, stored)
 
