@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -492,8 +493,7 @@ def _journal(engine: Engine, keeping: Keeping, frozen: FrozenPipeline, options: 
     """Open the store that a run asked for, decide what of an earlier process is taken over, and say so."""
     from penstock.journal.keeper import open_journal
 
-    policy = options["policy"]
-    options["policy"] = policy if isinstance(policy, str) else {"name": policy.name, "given": repr(policy)}
+    options["policy"] = asdict(resolve(options["policy"]))
     options["limits"] = None if options["limits"] is None else {k: str(v) for k, v in options["limits"].items()}
     journal = open_journal(engine, keeping, frozen.name, options)
     if journal is None:

@@ -92,3 +92,15 @@ def test_a_missing_file_is_one_line(penstock):
     done = penstock("plan", "nowhere.py")
     assert done.returncode == 2
     assert done.stderr.startswith("penstock: nowhere.py: there is no such file")
+
+
+def test_safe_reads_yaml_and_executes_no_python_file(penstock, folder):
+    (folder / "touches.py").write_text("open('touched', 'w').close()\n" + FILE)
+    done = penstock("plan", "--safe", "touches.py")
+    assert done.returncode == 2
+    assert done.stderr.startswith("penstock: touches.py: --safe executes nothing, and a file in Python")
+    (folder / "nasty.yaml").write_text("tasks: {a: {command: !!python/object/apply:os.mkdir [touched]}}\n")
+    penstock("plan", "--safe", "nasty.yaml")
+    (folder / "fine.yaml").write_text("tasks: {a: {shell: 'touch touched'}}\n")
+    assert penstock("plan", "--safe", "fine.yaml").returncode == 0
+    assert not (folder / "touched").exists()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.options import limits_option, target_argument
+from penstock.errors import PipelineFileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ __all__ = ["plan"]
 @click.command(short_help="Show what a pipeline would do, without running it.")
 @target_argument
 @limits_option
+@click.option("--safe", is_flag=True, help="Execute nothing of the file; refuses those in Python.")
 @click.option("--json", "form", flag_value="json", help="As JSON.")
 @click.option("--dot", "form", flag_value="dot", help="As a Graphviz graph.")
 @click.option("--mermaid", "form", flag_value="mermaid", help="As a Mermaid flowchart.")
@@ -45,6 +47,7 @@ __all__ = ["plan"]
 def plan(
     target: str,
     limits: Mapping[str, object] | None,
+    safe: bool,
     form: str | None,
     policy: str | None,
     plan_budget: float,
@@ -58,13 +61,19 @@ def plan(
     """
     from penstock.admission import Admission
     from penstock.cli.plan_forms import FORMS
-    from penstock.pipeline_file import load_pipeline
+    from penstock.pipeline_file import load_pipeline, split_name
     from penstock.plan import make_plan
 
     if policy is None and gantt is not None:
         raise click.UsageError("--gantt draws the plan of --policy static; give both.")
     if policy is not None and form in ("dot", "mermaid"):
         raise click.UsageError(f"--policy static has no form --{form}; it has text, --json and --gantt FILE.")
+    if safe and split_name(target)[0].suffix.lower() not in (".yaml", ".yml"):
+        raise PipelineFileError(
+            "--safe executes nothing, and a file in Python says what it holds only when it is executed; "
+            "give one in YAML, or leave --safe out for a file that you trust.",
+            target,
+        )
     pipeline = load_pipeline(target)
     kept = Admission(pipeline.limits if limits is None else limits).limits
     frozen = pipeline.freeze()

@@ -53,6 +53,7 @@ def resume(
     from penstock.journal.keeper import run_to_resume
     from penstock.journal.reading import read_run
     from penstock.pipeline_file import load_pipeline
+    from penstock.policies import Policy
 
     folder = Path(store)
     if number is None:
@@ -64,7 +65,7 @@ def resume(
         pipeline = load_pipeline(_target(run))
         given = run.options
         result = pipeline.run(
-            policy=given["policy"] if isinstance(given.get("policy"), str) else None,
+            policy=Policy(**given["policy"]) if given.get("policy") else None,
             limits=given.get("limits"),
             workers=workers or given.get("workers"),
             on_failure=given.get("on_failure", "continue"),

@@ -356,6 +356,13 @@ def _verified(path: Path, row: Sequence[Any], seq: int, before: bytes) -> Pack:
 
 
 def _take(run: RecordedRun, pack: Pack) -> None:
+    try:
+        _take_kind(run, pack)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise Damaged(f"it does not hold what a pack of kind {pack.kind} does ({error})") from None
+
+
+def _take_kind(run: RecordedRun, pack: Pack) -> None:
     if pack.kind == PackKind.RUN:
         about = read_json(pack.body)
         run.name, run.target = str(about.get("name", "")), about.get("target")

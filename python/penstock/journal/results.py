@@ -210,7 +210,7 @@ def read_file(path: Path, digest: bytes) -> Any:
 
 def _file_name(body: bytes | memoryview) -> str:
     name = bytes(body).decode("ascii", "replace")
-    if not name or "/" in name or name.startswith("."):
+    if not name or "/" in name or "\0" in name or name.startswith("."):
         raise Damaged(f"a result names {name!r} as its file")
     return name
 

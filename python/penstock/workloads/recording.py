@@ -8,6 +8,7 @@ and `kinds` of the tasks, `indptr` and `indices`, `demands` (JSON: one object of
 from __future__ import annotations
 
 import json
+import zlib
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from penstock.errors import PipelineFileError
+from penstock.errors import PenstockError, PipelineFileError
 from penstock.observe.events import EventKind, as_array, one_each
 from penstock.resources import RESOURCES, Demand
 from penstock.workloads.workload import Workload
@@ -76,10 +77,30 @@ def read_recording(path: str | PathLike[str]) -> Workload:
     """
     shown = fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            parts: dict[str, Any] = {key: file[key] for key in file.files}
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
-        raise PipelineFileError(f"it is no recorded run: {error}.", shown) from None
+        return _read(path, shown)
+    except PenstockError:
+        raise
+    except (*_BROKEN, BadZipFile, zlib.error) as error:
+        raise PipelineFileError(f"it is no recorded run, or is damaged: {error}.", shown) from None
+
+
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+)
+"""What the libraries that take a file of arrays apart raise when its bytes are not what they were."""
+
+
+def _read(path: str | PathLike[str], shown: str) -> Workload:
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        parts: dict[str, Any] = {key: file[key] for key in file.files}
     version = int(parts["version"]) if "version" in parts else None
     if version != VERSION:
         raise PipelineFileError(f"it is a recording of version {version}; {VERSION} can be read.", shown)
