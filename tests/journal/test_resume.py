@@ -187,6 +187,24 @@ def test_a_forced_task_that_gives_something_else_moves_on_what_depends_on_it(sto
     assert ran == ["draw", "check", "draw", "check"]
 
 
+def test_a_result_that_was_made_of_another_result_than_the_newest_is_not_taken_over(store: Path) -> None:
+    seeds = [1, 2]
+
+    @task(name="draw")
+    def draw() -> int:
+        return seeds.pop()
+
+    with Pipeline("draws") as p:
+        check(draw())
+    assert run(p, store)["check"] == 2
+    broken.add("check")
+    assert not run(p, store, resume=1, force=["draw"]).ok
+    broken.clear()
+    result = run(p, store, resume=1)
+    assert (result["draw"], result["check"]) == (1, 1)
+    assert dict(result.again) == {"check": "what it depends on has another result now"}
+
+
 def test_forcing_what_is_not_there_is_refused_before_anything_starts(store: Path) -> None:
     run(pipeline(), store)
     ran.clear()
