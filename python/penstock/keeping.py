@@ -60,6 +60,11 @@ class Keeping:
             )
 
     @property
+    def kept_options(self) -> dict[str, str]:
+        """Those that hold for the whole run, whichever process works on it."""
+        return {"durability": self.durability, "on_store_error": self.on_store_error}
+
+    @property
     def folder(self) -> Path | None:
         """The store's folder, or None when nothing is to be kept."""
         if self.store in (None, False, "off", "auto"):

@@ -48,6 +48,11 @@ class Mask:
             self._values = tuple(sorted({*self._values, value}, key=len, reverse=True))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """As given."""
+        return self._names
+
+    @property
     def as_bytes(self) -> tuple[bytes, ...]:
         """The values in UTF-8; bytes that hold one of them are not written to disk at all."""
         return tuple(value.encode("utf-8", "surrogateescape") for value in self._values)

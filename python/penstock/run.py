@@ -144,7 +144,15 @@ class Run:
         self._journal: Journal | None = None
         try:
             if keeping is not None and keeping.folder is not None:
-                options = {"policy": policy, "limits": limits, "workers": workers, "on_failure": on_failure}
+                options: dict[str, Any] = {
+                    "policy": policy,
+                    "limits": limits,
+                    "workers": workers,
+                    "on_failure": on_failure,
+                }
+                options |= keeping.kept_options
+                if self._engine.mask is not None:
+                    options["secret"] = list(self._engine.mask.names)
                 self._journal = _journal(self._engine, keeping, frozen, options)
             self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
             if self._journal is not None:

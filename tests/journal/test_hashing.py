@@ -159,6 +159,70 @@ def test_what_a_function_closes_over_counts_and_a_ring_of_functions_ends() -> No
     assert Hasher().code(made(ring.format(1))) != Hasher().code(made(ring.format(2)))
 
 
+def test_containers_and_arrays_count_where_they_are_closed_over_or_named_in_capitals() -> None:
+    def closing(x: object) -> Callable[[], object]:
+        return lambda: x
+
+    assert Hasher().code(closing({"rate": 1})) != Hasher().code(closing({"rate": 2}))
+    assert Hasher().code(closing({"rate": 1})) == Hasher().code(closing({"rate": 1}))
+    seen: list[int] = []
+    appends = lambda: seen.append(1)  # noqa: E731
+    before = Hasher().code(appends)
+    appends()
+    assert Hasher().code(appends) == before  # as it was first seen; else its own call would make it another
+    uses = "def f(x):\n    return {}[x]\n"
+    for one, other in (({"a": 1}, {"a": 2}), ([1], [2]), (np.zeros(3), np.ones(3))):
+        constant, state = uses.format("RATES"), uses.format("rates")
+        assert Hasher().code(made(constant, RATES=one)) != Hasher().code(made(constant, RATES=other))
+        assert Hasher().code(made(constant, RATES=one)) == Hasher().code(made(constant, RATES=one))
+        assert Hasher().code(made(state, rates=one)) == Hasher().code(made(state, rates=other))
+
+
+CLASSES = "class Base:\n    DEPTH = 3\nclass Model(Base):\n    width = 4\n    def fit(self):\n        return 1\ndef f(x):\n    return Model()\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("width = 4", "width = 5"), ("DEPTH = 3", "DEPTH = 4"), ("return 1", "return 2")]
+)
+def test_what_a_class_and_its_bases_are_made_of_counts(old: str, new: str) -> None:
+    assert Hasher().code(made(CLASSES)) == Hasher().code(made(CLASSES))
+    assert Hasher().code(made(CLASSES.replace(old, new))) != Hasher().code(made(CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("uses", "old", "new", "differs"),
+    [
+        ("import neighbour\ndef f(x):\n    return neighbour.g(x)\n", "x + 1", "x + 2", True),
+        ("import neighbour\ndef f(x):\n    return neighbour.g(x)\n", "y + 1", "y + 2", True),
+        ("import neighbour\ndef f(x):\n    return neighbour.LIMIT\n", "LIMIT = 3", "LIMIT = 4", True),
+        ("import neighbour\ndef f(x):\n    return neighbour.LIMIT\n", "x + 1", "x + 2", False),
+        ("import family.child as c\ndef f(x):\n    return c.g(x)\n", "x + 1", "x + 2", True),
+        ("import family.child\ndef f(x):\n    return family.child.g(x)\n", "x + 1", "x + 2", True),
+        ("def f(x):\n    from neighbour import g\n    return g(x)\n", "x + 1", "x + 2", True),
+        ("def f(x):\n    import json\n    return json\n", "x + 1", "x + 2", False),
+    ],
+)
+def test_what_is_taken_from_the_users_other_modules_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uses: str, old: str, new: str, differs: bool
+) -> None:
+    code = "def g(x):\n    return h(x) and x + 1\ndef h(y):\n    return y + 1\nLIMIT = 3\n"
+    digests = []
+    for turn, source in enumerate((code, code.replace(old, new))):
+        folder = tmp_path / str(turn)
+        (folder / "family").mkdir(parents=True)
+        (folder / "family" / "__init__.py").touch()
+        for file in (folder / "neighbour.py", folder / "family" / "child.py"):
+            file.write_text(source)
+        with monkeypatch.context() as patched:
+            patched.syspath_prepend(folder)
+            for name in ("neighbour", "family", "family.child"):
+                patched.delitem(sys.modules, name, raising=False)
+            digests.append(Hasher().code(made(uses)))
+            for name in ("neighbour", "family", "family.child"):
+                sys.modules.pop(name, None)
+    assert (digests[0] != digests[1]) == differs
+
+
 def test_the_code_of_installed_packages_does_not_count_but_their_names_do() -> None:
     assert Hasher().code(np.linalg.norm) != Hasher().code(np.linalg.det)
     uses = "def f(x):\n    return np.linalg.norm(x)\n"

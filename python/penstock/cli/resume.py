@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from penstock.cli.run import finish, stdout_on_stderr
 from penstock.cli.store_options import keeping_options, store_option
 from penstock.errors import PenstockError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from penstock.journal.reading import RecordedRun
 
 __all__ = ["resume"]
@@ -48,7 +51,7 @@ def resume(
     """Go on with run RUN of the store, by default the newest that has not succeeded.
 
     What was committed as finished does not run again, unless its code or its arguments have changed, or those of what it
-    depends on. Exit status: as `penstock run`.
+    depends on. Options that are not given are those of the run; what it masks stays masked. Exit status: as `penstock run`.
     """
     from penstock.journal.keeper import run_to_resume
     from penstock.journal.reading import read_run
@@ -69,11 +72,11 @@ def resume(
             limits=given.get("limits"),
             workers=workers or given.get("workers"),
             on_failure=given.get("on_failure", "continue"),
-            secret=secret,
+            secret=dict.fromkeys([*given.get("secret", ()), *secret]),
             progress=(not as_json) if progress is None else progress,
             store=folder,
-            durability=durability,  # type: ignore[arg-type]  # click has checked it
-            on_store_error=on_store_error,  # type: ignore[arg-type]
+            durability=_chosen("durability", durability, given),  # type: ignore[arg-type]  # click has checked it
+            on_store_error=_chosen("on_store_error", on_store_error, given),  # type: ignore[arg-type]
             resume=number,
             force=force,
             start_from=start_from,
@@ -82,14 +85,19 @@ def resume(
     finish(result, as_json)
 
 
+def _chosen(option: str, value: str, given: Mapping[str, Any]) -> str:
+    """Return what the command line says, or else what the run was started with."""
+    if click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT:
+        return value
+    return str(given.get(option, value))
+
+
 def _target(run: RecordedRun) -> str:
     if run.target is None:
         raise PenstockError(
             f"run {run.number} was started by a program of its own, not by `penstock run`; "
             "run that program again, with resume=True where it calls run()."
         )
-    if run.options.get("cwd") not in (None, os.getcwd()):
-        click.echo(
-            f"penstock: run {run.number} was started in {run.options['cwd']}, and this is {os.getcwd()}.", err=True
-        )
+    if run.cwd not in (None, os.getcwd()):
+        click.echo(f"penstock: run {run.number} was started in {run.cwd}, and this is {os.getcwd()}.", err=True)
     return run.target

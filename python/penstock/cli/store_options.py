@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,19 @@ __all__ = ["beside", "keeping_options", "store_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _usual() -> str:
+    """Return where runs are kept when nothing is said: as PENSTOCK_STORE says, if that is a folder."""
+    given = os.environ.get("PENSTOCK_STORE", "")
+    return FOLDER if given in ("", "off") else given
+
+
 store_option = click.option(
-    "--store", metavar="PATH", default=FOLDER, show_default=True, help="The folder in which runs are kept."
+    "--store",
+    metavar="PATH",
+    default=_usual,
+    show_default="PENSTOCK_STORE, or .penstock",
+    help="The folder in which runs are kept.",
 )
 
 

@@ -6,6 +6,7 @@ be compared at all, an open file say, counts as its type alone and is noted as s
 
 from __future__ import annotations
 
+import dis
 import enum
 import functools
 import inspect
@@ -13,6 +14,7 @@ import os
 import pickle
 import sys
 import sysconfig
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
@@ -54,8 +56,9 @@ class Hasher:
     def code(self, function: object) -> bytes:
         """Return 16 bytes that change when the function's code does, or that of what it calls in the user's own modules.
 
-        Counted are instructions, constants, defaults, what it closes over, and plain constants that it takes from its
-        module. Not counted are line numbers, its docstring, and the code of installed packages.
+        Counted are instructions, constants, defaults, what it closes over, and what it takes from its module or from
+        others of the user's: functions, classes, constants, and containers and arrays whose names are in capitals. Not
+        counted are line numbers, its docstring, other data of modules, and the code of installed packages.
         """
         known = self._functions.get(id(function))
         if known is not None:
@@ -95,21 +98,61 @@ class Hasher:
     def _function(self, function: FunctionType) -> Iterable[bytes]:
         yield b"function" + self._code_object(function.__code__, function.__doc__)
         yield self._value(function.__defaults__) + self._value(function.__kwdefaults__)
-        for cell in function.__closure__ or ():
-            yield self._used(_content(cell))
-        for name in sorted(_names_in(function.__code__)):
+        yield self._closed_over(function)
+        names = _names_in(function.__code__)
+        for name in sorted(names):
             if name in function.__globals__:
-                yield name.encode() + self._used(function.__globals__[name])
+                yield name.encode() + self._named(name, function.__globals__[name], names, frozenset())
+        for name in sorted(_imports_in(function.__code__)):
+            if (file := _users_module_file(name)) is not None:
+                yield name.encode() + _file_digest(file)
+
+    def _closed_over(self, function: FunctionType) -> bytes:
+        """Return what stands for what a function closes over, as it was when this process first looked at it.
+
+        Later, a list to which its own calls append, say, would make it another function than the one that ran.
+        """
+        if not function.__closure__:
+            return b""
+        known = _closures.get(function)
+        if known is None:
+            known = b"".join([self._used(_content(cell), counts=True) for cell in function.__closure__])
+            if len(self._at_work) <= 1:  # inside a ring of calls a digest depends on where the walk began
+                _closures[function] = known
+        return known
+
+    def _named(self, name: str, value: object, names: set[str], inside: frozenset[str]) -> bytes:
+        """Return what stands for a value that code with those `names` finds in a module, or in a module of that."""
+        if not isinstance(value, ModuleType):
+            return self._used(value, counts=name.isupper())
+        parts = [b"module " + value.__name__.encode()]
+        if value.__name__ not in inside and _is_users_module(value):
+            inside |= {value.__name__}
+            content = vars(
+                value
+            )  # which of the names are taken from it cannot be told from its code; more does no harm
+            parts += [
+                one.encode() + self._named(one, content[one], names, inside) for one in sorted(names) if one in content
+            ]
+        return b"".join(parts)
 
     def _class(self, kind: type) -> Iterable[bytes]:
         yield f"class {kind.__module__}.{kind.__qualname__}".encode()
+        for base in kind.__bases__:
+            yield self._used(base)
         for name, member in sorted(vars(kind).items()):
             plain = inspect.unwrap(getattr(member, "__func__", getattr(member, "fget", member)) or member)
-            if isinstance(plain, FunctionType) and _is_users(plain.__code__):
-                yield name.encode() + self.code(plain)
+            if isinstance(plain, FunctionType):
+                if _is_users(plain.__code__):
+                    yield name.encode() + self.code(plain)
+            elif _is_constant(member) and not name.startswith("__"):
+                yield name.encode() + self._value(member)
 
-    def _used(self, value: object) -> bytes:
-        """Return what stands for a value that code uses but was not given."""
+    def _used(self, value: object, *, counts: bool = False) -> bytes:
+        """Return what stands for a value that code uses but was not given.
+
+        counts: containers and arrays do by content; else what may change while programs run says nothing of the code.
+        """
         if isinstance(value, (FunctionType, MethodType, functools.partial, Task)):
             return self.code(value)
         if isinstance(value, type):
@@ -118,9 +161,9 @@ class Hasher:
             return self.code(value) if file is None or _is_users_file(file) else _label(value).encode()
         if isinstance(value, ModuleType):
             return b"module " + value.__name__.encode()
-        if _is_constant(value):
+        if _is_constant(value) or (counts and _is_container(value)):
             return self._value(value)
-        return b"some " + type(value).__qualname__.encode()  # what changes while programs run says nothing of the code
+        return b"some " + type(value).__qualname__.encode()
 
     def _code_object(self, code: CodeType, doc: str | None) -> bytes:
         parts = [code.co_code, repr((code.co_argcount, code.co_kwonlyargcount, code.co_flags & 0xFF)).encode()]
@@ -275,6 +318,9 @@ class _Feeder:
         self.update(f"opaque {_label(value)};".encode())
 
 
+_closures: weakref.WeakKeyDictionary[FunctionType, bytes] = weakref.WeakKeyDictionary()
+
+
 def _content(cell: CellType) -> object:
     try:
         return cell.cell_contents
@@ -293,6 +339,10 @@ def _is_constant(value: object) -> bool:
     return isinstance(value, (*_ATOMS, PurePath, enum.Enum))
 
 
+def _is_container(value: object) -> bool:
+    return type(value) in (list, tuple, dict, set, frozenset, bytearray) or _is_array(value) or is_dataclass(value)
+
+
 def _label(value: object) -> str:
     kind = value if isinstance(value, type) else type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
@@ -304,6 +354,38 @@ def _names_in(code: CodeType) -> set[str]:
         if isinstance(constant, CodeType):
             names |= _names_in(constant)
     return names
+
+
+def _imports_in(code: CodeType) -> set[str]:
+    """Return the modules that code imports when it runs, by their full names."""
+    names = {str(one.argval) for one in dis.get_instructions(code) if one.opname == "IMPORT_NAME" and one.argval}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            names |= _imports_in(constant)
+    return names
+
+
+def _is_users_module(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and file.endswith(".py") and _is_users_file(file)
+
+
+def _users_module_file(name: str) -> Path | None:
+    """Return the source of one of the user's modules, without importing it; None for others."""
+    parts = name.split(".")
+    for folder in map(Path, sys.path):
+        path = folder.joinpath(*parts)
+        for file in (path / "__init__.py", path.with_name(path.name + ".py")):
+            if file.is_file():
+                return file if _is_users_file(str(file)) else None
+    return None
+
+
+def _file_digest(file: Path) -> bytes:
+    try:
+        return short(file.read_bytes())
+    except OSError:
+        return b"unreadable"
 
 
 def _is_users(code: CodeType) -> bool:

@@ -105,6 +105,7 @@ class RecordedRun:
         folder: the run's folder.
         name: the pipeline's name.
         target: the pipeline file that `penstock resume` loads, FILE or FILE:NAME, or None.
+        cwd: the working folder in which it was started.
         options: those with which it was started.
         started_at: `time.time()` of its beginning.
         state: "running", "succeeded", "failed", "interrupted", or "unfinished": its process ended without a word.
@@ -116,6 +117,7 @@ class RecordedRun:
     folder: Path
     name: str = ""
     target: str | None = None
+    cwd: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     started_at: float = 0.0
     state: str = "unfinished"
@@ -366,6 +368,7 @@ def _take_kind(run: RecordedRun, pack: Pack) -> None:
     if pack.kind == PackKind.RUN:
         about = read_json(pack.body)
         run.name, run.target = str(about.get("name", "")), about.get("target")
+        run.cwd = about.get("cwd")
         run.options, run.started_at = dict(about.get("options", {})), float(about.get("at", 0.0))
         return
     if pack.kind == PackKind.SESSION:
