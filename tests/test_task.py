@@ -199,7 +199,7 @@ def test_none_as_a_value_means_not_given() -> None:
         ),
         (
             {"qqq": "x"},
-            "task 'len': there is no option 'qqq'. The options are allow_failure, breaker, cache, cpu, deadline",
+            "task 'len': there is no option 'qqq'. The options are affinity, allow_failure, breaker, cache, cpu",
         ),
         ({"after": []}, "task 'len': there is no option 'after'."),
         (

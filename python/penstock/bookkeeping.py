@@ -18,6 +18,7 @@ from penstock.observe.events import EventKind
 from penstock.states import State
 from penstock.task import Call
 from penstock.template import CommandTemplate
+from penstock.thread_limits import runs
 
 if TYPE_CHECKING:
     from penstock.executors import Report, Usage
@@ -113,7 +114,7 @@ class Bookkeeping:
         """Append the row of a task that no call stands for."""
         task = len(self.functions)
         self._by_name[name] = task
-        self.functions.append(spec.function)
+        self.functions.append(self.callable_of(spec, spec.function))
         self.arguments.append(args or None)
         self.results.append(None)
         self.specs.append(spec)
@@ -141,7 +142,7 @@ class Bookkeeping:
 
     def callable_of(self, spec: TaskSpec, function: Any) -> Any:
         """Return what stands in the functions table for a task of this spec."""
-        return function
+        return runs(spec, function)
 
     def forget(self, first: int) -> None:
         """Take back the rows from `first` on, which the core has refused."""
@@ -349,9 +350,10 @@ class Bookkeeping:
                 self.errors.pop(self._released_errors.popleft(), None)
 
     def note_usage(self, report: Report) -> None:
-        """Keep what an attempt used, here and in the log."""
+        """Keep what an attempt used, here and in the log; of one that only gathered what others gave, nothing is known."""
         usage = report.usage
-        self.usage[report.task] = usage
+        if usage.cpu_s is not None or usage.peak_memory is not None or report.task not in self.usage:
+            self.usage[report.task] = usage
         if usage.cpu_s is not None:
             self.log.append(
                 int(EventKind.CPU_USED), task=report.task, attempt=report.attempt, value=int(usage.cpu_s * 1e9)
@@ -359,6 +361,12 @@ class Bookkeeping:
         if usage.peak_memory is not None:
             self.log.append(
                 int(EventKind.PEAK_MEMORY), task=report.task, attempt=report.attempt, value=usage.peak_memory
+            )
+        if usage.io_bytes is not None:
+            self.log.append(int(EventKind.IO_USED), task=report.task, attempt=report.attempt, value=usage.io_bytes)
+        if usage.gpu_memory is not None:
+            self.log.append(
+                int(EventKind.PEAK_GPU_MEMORY), task=report.task, attempt=report.attempt, value=usage.gpu_memory
             )
 
 

@@ -72,16 +72,23 @@ class Engine(Bookkeeping):
         limits: as `Limits.parse` takes them; None for the whole machine.
         workers: threads of the threads lane; None for as many as the machine's cores and the tasks' demands call for,
             at most MOST_WORKERS.
+        overcommit: as `Admission` takes it.
         seed: of the retries' jitter.
     """
 
     def __init__(
-        self, *, policy: Policy, limits: Mapping[str, object] | None, workers: int | None, seed: int | None = None
+        self,
+        *,
+        policy: Policy,
+        limits: Mapping[str, object] | None,
+        workers: int | None,
+        overcommit: float | None = None,
+        seed: int | None = None,
     ) -> None:
         if workers is not None and (type(workers) is not int or not 1 <= workers <= 4096):
             raise OptionError(f"workers={workers!r}: allowed is a whole number from 1 to 4096, or None to choose.")
         super().__init__()
-        self.admission = Admission(limits, self.broken)
+        self.admission = Admission(limits, self.broken, overcommit=overcommit, roots=lambda: self._lanes.roots())
         self.scheduler = _core.Scheduler(self.admission.gpus)
         self.log = self.scheduler.log
         self.policy = policy
@@ -96,7 +103,7 @@ class Engine(Bookkeeping):
         self._lanes = Lanes(self)
         self.protection = Protection(self, self._lanes)
         self.guard = self.protection.guard
-        self._shapes: dict[tuple[Demand, int], int] = {}
+        self._shapes: dict[tuple[Demand, int, int], int] = {}  # by demand, lane and family
         self.custom: list[str] = []
         self.stopping = False
         self.timed_out = False  # the whole run
@@ -253,9 +260,10 @@ class Engine(Bookkeeping):
 
     def callable_of(self, spec: TaskSpec, function: Any) -> Any:
         """Return what stands in the functions table: a gate, where an attempt must be asked about before it begins."""
-        if not spec.is_watched or spec.executor != "threads" or function is None:
-            return function
-        return Gate(self, function)
+        run = super().callable_of(spec, function)
+        if not spec.is_watched or spec.executor != "threads" or run is None:
+            return run
+        return Gate(self, run)
 
     def _take_back(self, first: int) -> None:
         """Forget the rows that the core has refused, and let the control thread see that there may be nothing to do."""
@@ -267,7 +275,8 @@ class Engine(Bookkeeping):
         return self._shape(spec)
 
     def _shape(self, spec: TaskSpec) -> int:
-        key = (spec.demand, LANES[spec.executor])
+        family = self.admission.guesses.family(spec)
+        key = (spec.demand, LANES[spec.executor], 0 if family is None else family.number)
         shape = self._shapes.get(key)
         if shape is None:
             for name, _ in spec.demand.custom:
@@ -279,9 +288,11 @@ class Engine(Bookkeeping):
                 vector += [0] * (_core.MAX_RESOURCES - len(vector))
                 vector[_core.THREAD_SLOTS] = 1
             try:
-                shape = self._shapes[key] = self.scheduler.shape(vector, key[1])
+                shape = self._shapes[key] = self.scheduler.shape(vector, key[1], key[2])
             except ValueError as error:  # there are too many
                 raise ResourceError(f"task {spec.name!r}: {error}.") from None
+            if family is not None:
+                self.admission.ask(family)
         return shape
 
     def _refuse_when_ending(self) -> None:
@@ -460,6 +471,7 @@ class Engine(Bookkeeping):
         task, attempt, started, finished = report.task, report.attempt, report.started_ns, report.finished_ns
         report, put_back = self.protection.judged(report)
         with self.lock:
+            report = self.admission.end(report, self.specs[task], learns=task not in self.fell_back)
             self.note_usage(report)
         if put_back:
             self.put_back(task, attempt, lease, report.cause, started, finished)
@@ -613,7 +625,7 @@ class Engine(Bookkeeping):
                 if self.scheduler.state(task) in _NOT_STARTED:
                     parsed.check(self.names[task], self.specs[task].demand)
             self.admission.set_limits(parsed, limits)
-            for demand, lane in list(self._shapes):
+            for demand, lane, _ in list(self._shapes):
                 if lane == LANES["threads"]:
                     self._ensure_workers(demand.cpu)  # there may be room for more of them now
 

@@ -80,6 +80,7 @@ class Lanes:
             engine.mask.learn(args[0].env)
         self._launched[key] = executor
         self._launched_ns[key] = time.monotonic_ns()
+        engine.admission.begin(key, spec)
         executor.launch(
             Launch(
                 task=task,
@@ -90,6 +91,7 @@ class Lanes:
                 kwargs=kwargs,
                 spec=spec,
                 env=engine.admission.environment(spec, devices),
+                cpus=engine.admission.cpus(key, spec),
             )
         )
         engine.guard.wake()

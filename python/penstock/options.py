@@ -46,6 +46,7 @@ class _Common(TypedDict, total=False):
     disk: int | str  # bytes a second, or "200MB/s"
     network: int | str  # bytes a second, or "50MB/s"
     resources: Mapping[str, float]  # your own, such as {"licence": 1}; what there is of them is said by limits=
+    affinity: bool  # CPUs of its own, as many as cpu= says, for processes and commands on Linux; default False
     memory_limit: int | str  # hard cap, for processes and commands: more is a failure with cause OOM
     retries: int  # further attempts after the first; default 0
     retry: Retry | object  # the waits between attempts; with retries= and retry_on= those two win. Or tenacity's rules
@@ -125,6 +126,8 @@ class TaskSpec:
         allow_failure: what depends on it runs though it fails.
         memory_limit: bytes, or None.
         command: what a command task runs, or None.
+        declared: the resources of which the user said what the task needs.
+        affinity: its process runs on CPUs of its own.
     """
 
     function: Callable[..., Any] | None
@@ -144,6 +147,8 @@ class TaskSpec:
     allow_failure: bool = False
     memory_limit: int | None = None
     command: CommandTemplate | None = None
+    declared: frozenset[str] = frozenset()
+    affinity: bool = False
 
     @property
     def fallback(self) -> Callable[..., Any] | CommandTemplate | Value | None:
@@ -226,6 +231,8 @@ class _Reader:
             allow_failure=self.flag("allow_failure"),
             memory_limit=self.memory_limit(executor),
             command=self.command,
+            declared=frozenset(_DEMANDS) & self.options.keys(),
+            affinity=self.affinity(executor),
         )
 
     def refuse(self, option: str, allowed: str) -> OptionError:
@@ -287,6 +294,16 @@ class _Reader:
             return parse_bytes(value, "memory_limit")
         except ResourceError as error:
             raise ResourceError(f"task {self.name!r}: {error}") from None
+
+    def affinity(self, executor: str) -> bool:
+        value = self.options.get("affinity", False)
+        if not isinstance(value, bool):
+            raise self.refuse("affinity", "True or False")
+        if value and self.command is None and executor == "threads":
+            raise self.refuse(
+                "affinity", "only with executor='processes', since threads share what a library's threads run on"
+            )
+        return value
 
     def flag(self, option: str) -> bool:
         value = self.options.get(option, False)

@@ -149,6 +149,7 @@ class Pipeline:
         *,
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
+        overcommit: float | None = None,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: AlertTargets = (),
@@ -177,6 +178,9 @@ class Pipeline:
             policy: which ready task starts next: the name of a preset, such as "hybrid" (the default), or a `Policy`.
             limits: what tasks and everything else on the machine may use together: a share as a float, {"cpu": 0.8},
                 or an amount, {"memory": "8GiB"}; and what there is of resources of your own, {"licence": 2}.
+            overcommit: what tasks in processes and commands declare and have not used for a while is lent to others. A number
+                from 0.5 to 1: the share of a task's measured use that what it is left with must cover, such as 0.95. None,
+                the default: nothing is lent.
             workers: threads that run tasks; None for as many as the machine and the tasks call for.
             on_event: a function, or several, called with each event of the run, in order, on a thread of its own; what it
                 raises is reported once and changes nothing.
@@ -224,6 +228,7 @@ class Pipeline:
         return run_pipeline(
             self,
             **self._defaults(policy, limits, workers),
+            overcommit=overcommit,
             on_event=on_event,
             alerts=alerts,
             progress=progress,
@@ -241,6 +246,7 @@ class Pipeline:
         *,
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
+        overcommit: float | None = None,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: AlertTargets = (),
@@ -269,6 +275,7 @@ class Pipeline:
         return start_pipeline(
             self,
             **self._defaults(policy, limits, workers),
+            overcommit=overcommit,
             on_event=on_event,
             alerts=alerts,
             progress=progress,

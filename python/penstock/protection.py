@@ -129,4 +129,5 @@ class Protection:
         if peak is None or peak > memory:  # one that was stopped within its demand asks for the same again
             memory = raised(now.memory, peak, min(bounds, default=None))
         self.demands[task] = demand = replace(now, memory=memory)
-        return engine.shape_of(replace(spec, demand=demand))
+        # What this task was seen to need outweighs what is guessed for its function.
+        return engine.shape_of(replace(spec, demand=demand, declared=spec.declared | {"memory"}))

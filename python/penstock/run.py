@@ -105,6 +105,7 @@ class Run:
         *,
         policy: str | Policy = "hybrid",
         limits: Mapping[str, object] | None = None,
+        overcommit: float | None = None,
         workers: int | None = None,
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         alerts: Any = (),
@@ -130,7 +131,7 @@ class Run:
         self._news = Mailbox() if news is None else news
         self._result: RunResult | None = None
         self._ending = threading.Lock()
-        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers, overcommit=overcommit)
         self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.on_failure = on_failure
         self._engine.mask = mask_of(secret)
@@ -374,6 +375,8 @@ class RunResult(Mapping[str, Any]):
         causes: the `Cause` by name, of tasks that did not succeed.
         errors: by name, the last error of each task that failed.
         attempts: by name, how many attempts were started.
+        usage: by name, what the last finished attempt used beside what it had declared; only of tasks in processes and
+            commands.
         view: what observers see of the run.
         store, run_number: where the run is recorded, and as which; None where it is not.
         store_error: why it could not be recorded to its end, or None.
@@ -396,6 +399,7 @@ class RunResult(Mapping[str, Any]):
             engine.names[t]: engine.errors[t] for t in ids if scheduler.state(t) == State.FAILED and t in engine.errors
         }
         self.attempts = {engine.names[t]: engine.attempts(t) for t in ids}
+        self.usage: Mapping[str, Usage] = {engine.names[t]: engine.usage[t] for t in ids if t in engine.usage}
         self.ok = not (interrupted or self.timed_out) and all(
             state == State.SUCCEEDED
             or self.causes[name] == Cause.SKIPPED

@@ -52,7 +52,7 @@ class Runtime:
     Args:
         workers: threads; None for as many as the machine's cores and the tasks' demands call for.
         policy: "fifo", "priority", "utilisation", "hybrid", "product", or a `Policy`.
-        limits: how much of the machine may be used, as in `Pipeline.run`.
+        limits, overcommit: how much of the machine may be used, as in `Pipeline.run`.
         name: for observers.
         on_event, alerts, secret: as in `Pipeline.run`.
 
@@ -66,6 +66,7 @@ class Runtime:
         policy: str | Policy = "priority",
         limits: Mapping[str, object] | None = None,
         *,
+        overcommit: float | None = None,
         name: str = "runtime",
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         alerts: Any = (),
@@ -73,7 +74,7 @@ class Runtime:
     ) -> None:
         from penstock.observe.attach import attach
 
-        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers)
+        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers, overcommit=overcommit)
         self._engine.mask = mask_of(secret)
         self._engine.kept_events = KEPT_EVENTS
         self._closing = threading.Lock()

@@ -337,6 +337,7 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         gpu_memory: bytes, or text such as "10GiB", on each of them.
         disk, network: bytes per second, or text such as "200MB/s".
         resources: amounts of resources of your own: {"licence": 1}.
+        affinity: run its process on CPUs of its own, as many as `cpu` says; for executor="processes", on Linux.
         memory_limit: hard cap in bytes, or text, for executor="processes"; going over it is a failure with cause OOM.
         executor: "threads" (default) or "processes".
         retries: attempts after the first, default 0.

@@ -13,13 +13,13 @@ pytestmark = pytest.mark.timeout(60)
 
 def test_the_table_is_aligned_and_the_unknown_is_a_dash(rehearsal):
     assert render(rehearsal).splitlines() == [
-        "task     state                 attempts   wait    run    CPU  peak memory",
-        "-------  --------------------  --------  -----  -----  -----  -----------",
-        "load     succeeded                    1  0.10s  1.00s  0.80s      64.0MiB",
-        "flaky    succeeded                    2  0.30s  2.30s      -            -",
-        "broken   failed (timeout)             1  0.20s  0.50s      -            -",
-        "standby  succeeded (fallback)         2  0.70s  0.20s      -            -",
-        "report   upstream failed              -      -      -      -            -",
+        "task     state                 attempts   wait    run    CPU   cores  peak memory",
+        "-------  --------------------  --------  -----  -----  -----  ------  -----------",
+        "load     succeeded                    1  0.10s  1.00s  0.80s  0.80/1      64.0MiB",
+        "flaky    succeeded                    2  0.30s  2.30s      -     -/1            -",
+        "broken   failed (timeout)             1  0.20s  0.50s      -     -/1            -",
+        "standby  succeeded (fallback)         2  0.70s  0.20s      -     -/1            -",
+        "report   upstream failed              -      -      -      -     -/1            -",
         "",
         "makespan 4.20s | average CPU 1.24 of 3 cores (41% of the limit) | critical path 3.30s: load -> flaky | 3 succeeded, 1 failed, 1 upstream failed",
     ]
@@ -91,7 +91,7 @@ def test_dictionaries_are_plain_json(rehearsal):
     assert rows[2] == {
         "id": 2, "name": "broken", "state": "failed", "attempts": 1, "wait_s": pytest.approx(0.2),
         "run_s": pytest.approx(0.5), "cpu_s": None, "peak_memory": None, "cause": "timeout", "fell_back": False,
-        "late": False,
+        "late": False, "declared": {"cpu": 1000}, "io_bytes": None, "gpu_memory": None,
         "outcome": "failed (timeout)",
     }  # fmt: skip
 
@@ -140,7 +140,7 @@ def test_in_a_terminal_of_80_columns_no_number_is_cut_and_long_names_go_on_below
     lines = drawn(scene, 80, monkeypatch)
     assert "…" not in "".join(lines)
     row = next(line for line in lines if "succeeded" in line)
-    assert row.split()[-5:] == ["1", "0.10s", "1.00s", "0.80s", "64.0MiB"]
+    assert row.split()[-6:] == ["1", "0.10s", "1.00s", "0.80s", "0.80/1", "64.0MiB"]
     start = lines.index(row)
     name = "".join(line[: row.index(" ")].rstrip() for line in lines[start : start + 3])
     assert name == "extra-trees/gradients/folds"
@@ -151,7 +151,7 @@ def test_a_narrow_terminal_leaves_out_columns_and_says_which(rehearsal, monkeypa
     assert max(map(len, lines)) <= 40
     assert lines[0].split() == ["task", "state", "attempts", "run"]
     assert next(line for line in lines if line.startswith("load")).split() == ["load", "succeeded", "1", "1.00s"]
-    assert "(wait, CPU, peak memory: no room in 40" in " ".join(lines)
+    assert "(wait, CPU, cores, peak memory: no room in 40 columns)" in re.sub(r"\s+", " ", " ".join(lines))
 
 
 def test_a_real_run_has_its_tasks_and_a_critical_path():

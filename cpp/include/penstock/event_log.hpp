@@ -78,8 +78,10 @@ enum class EventKind : std::uint8_t {
   guard_closed = 32,     // memory is short: at most one task runs; value: bytes in use
   guard_opened = 33,     // value: bytes in use
   evicted = 34,          // the running attempt is being ended so that it starts again later; cause; value: bytes it used
+  io_used = 35,          // value: bytes read from and written to devices by one attempt
+  peak_gpu_memory = 36,  // value: bytes, of all GPUs together
 };
-inline constexpr int kEventKinds = 30;
+inline constexpr int kEventKinds = 37;
 
 /// One record, as it is handed in and out. The layout is read by others as it stands: change it with kEventVersion.
 struct Event {

@@ -32,6 +32,7 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
     help="What starts next: fifo, priority, utilisation, hybrid, product, bottom_level or static.",
 )
 @limits_option
+@click.option("--overcommit", type=float, metavar="SHARE", help="Lend what tasks do not use; 0.5 to 1, such as 0.95.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
 @click.option("--store", metavar="PATH", help="Where the run is kept; default .penstock beside FILE; off: nowhere.")
@@ -52,6 +53,7 @@ def run(
     target: str,
     policy: str | None,
     limits: Mapping[str, object] | None,
+    overcommit: float | None,
     workers: int | None,
     trace: str | None,
     store: str | None,
@@ -75,6 +77,7 @@ def run(
         result = pipeline.run(
             policy=policy,
             limits=limits,
+            overcommit=overcommit,
             workers=workers,
             trace=trace,
             on_failure=on_failure,

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any
@@ -22,7 +22,7 @@ from penstock.executors.family import MARK, family_of
 from penstock.executors.guardian import Guardian
 from penstock.executors.protocol import Usage
 from penstock.executors.reactor import READ, Reactor, Timer
-from penstock.executors.rusage import peak_bytes
+from penstock.executors.rusage import io_bytes, peak_bytes
 
 __all__ = ["Child", "Ending"]
 
@@ -75,6 +75,7 @@ class Child:
         stdout: int | None = None,
         stderr: int | None = None,
         pass_fds: Sequence[int] = (),
+        cpus: frozenset[int] | None = None,
     ) -> None:
         """Start the process.
 
@@ -88,6 +89,7 @@ class Child:
             cwd: working directory; None: this process's own.
             stdin, stdout, stderr: as `subprocess.Popen` takes them.
             pass_fds: descriptors that it inherits under the same numbers.
+            cpus: numbers of the CPUs that it and all that it starts run on; None for all.
 
         Raises:
             OSError, ValueError: as `subprocess.Popen` does; nothing was started.
@@ -96,17 +98,18 @@ class Child:
         self._guardian = guardian
         self._exited = exited
         self._mark = guardian.mark()
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            list(argv),
-            env={**env, MARK: self._mark},
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            start_new_session=True,
-            bufsize=0,
-        )
+        with _on_cpus(cpus):
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                list(argv),
+                env={**env, MARK: self._mark},
+                cwd=cwd,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                start_new_session=True,
+                bufsize=0,
+            )
         # Until a new process has its own program it runs in a copy of this one, whose memory the system counts as a
         # peak of the new one. So its peak is known only when it is above ours, as ours is now that it has its own.
         self._inherited_peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
@@ -155,13 +158,14 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
             os.killpg(self.pid, signal.SIGKILL)
         self._guardian.release(self.pid)  # while the number is still ours
+        moved = io_bytes(self.pid)  # it has ended, but its counters stay until it is waited for
         code, used = self._exit.collect()
         self._process.returncode = 0 if code is None else code  # Popen asks no more
         self._close_pipes()
         if used is None:
             return Ending(code, Usage(None, None))
         peak = peak_bytes(used)
-        return Ending(code, Usage(used.ru_utime + used.ru_stime, peak if peak > self._inherited_peak else None))
+        return Ending(code, Usage(used.ru_utime + used.ru_stime, peak if peak > self._inherited_peak else None, moved))
 
     def _close_pipes(self) -> None:
         for pipe in (self.stdin, self.stdout, self.stderr):
@@ -206,6 +210,21 @@ class Child:
         del self._relatives[fd]
         self._reactor.unwatch(fd)
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _on_cpus(cpus: frozenset[int] | None) -> Iterator[None]:
+    """Let this thread, and so what it starts meanwhile, run on these CPUs; where the system can."""
+    if cpus is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):  # they were taken away since the machine was looked at
+        os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _pidfds(pids: Sequence[int]) -> dict[int, int]:

@@ -122,6 +122,7 @@ class _Command:
             stdin=subprocess.PIPE if self._input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cpus=launch.cpus,
         )
         _cap_memory(self._child.pid, launch.spec.memory_limit)
         self._pipes: dict[IO[bytes], Callable[[bytes], None]] = {}  # of output that is not at its end

@@ -10,9 +10,9 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from penstock.executors.rusage import cpu_s, peak_bytes
+from penstock.executors.rusage import cpu_s, io_bytes, peak_bytes
 
-__all__ = ["Meter", "Outlets", "die_with_parent", "memory_capped"]
+__all__ = ["Meter", "Outlets", "Pin", "die_with_parent", "memory_capped"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -23,7 +23,13 @@ class Meter:
     def __init__(self) -> None:
         self._resettable = _reset_peak()
         self._peak_before = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
+        self._io_before = io_bytes()
         self._cpu_before_s = cpu_s()
+
+    def read_io(self) -> tuple[int | None, int | None]:
+        """Return the bytes moved from and to devices since, and since the process began; None if unknown."""
+        now = io_bytes()
+        return (None if now is None or self._io_before is None else now - self._io_before), now
 
     def read(self) -> tuple[float, int | None]:
         """Return the seconds of CPU time since, and the peak resident memory in bytes since, None if unknown.
@@ -35,6 +41,24 @@ class Meter:
             return used_s, _status("VmHWM")
         peak = peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
         return used_s, peak if peak > self._peak_before else None
+
+
+class Pin:
+    """The CPUs that this process runs on, all its threads; without effect where the system cannot say."""
+
+    def __init__(self) -> None:
+        self._all = frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset[int]()
+        self._now = self._all
+
+    def to(self, cpus: frozenset[int] | None) -> None:
+        """Run on these CPUs from now on; None for those that it began with."""
+        wanted = self._all if cpus is None else cpus
+        if wanted == self._now or not self._all:
+            return
+        self._now = wanted
+        for thread in os.listdir("/proc/self/task"):  # those of numeric libraries too; later ones inherit it
+            with contextlib.suppress(OSError):  # it has just ended, or the CPUs were taken away
+                os.sched_setaffinity(int(thread), wanted)
 
 
 def _reset_peak() -> bool:

@@ -21,7 +21,7 @@ from penstock import context
 from penstock.errors import PenstockError, PickleError, failure_of, message_of
 from penstock.executors.failures import traceback_text
 from penstock.executors.framing import Frame, receive, send
-from penstock.executors.own_process import Meter, Outlets, die_with_parent, memory_capped
+from penstock.executors.own_process import Meter, Outlets, Pin, die_with_parent, memory_capped
 from penstock.executors.pickling import Dumped, dump, dump_result, load
 from penstock.executors.rusage import cpu_s
 from penstock.executors.wire import Order, Reply, pack, unpack
@@ -67,6 +67,7 @@ class _Worker:
         self._home = os.getcwd()
         self._main_thread = threading.get_ident()
         self._context: _Context | None = None
+        self._pin = Pin()
         self._functions: dict[bytes, Callable[..., Any]] = {}
         context.install(self._current)
 
@@ -88,6 +89,7 @@ class _Worker:
     def _attempt(self, order: Order, frame: Frame) -> tuple[Reply, Dumped]:
         if order.path is not None:
             sys.path[:] = order.path
+        self._pin.to(order.cpus)
         meter = Meter()
         started = time.monotonic_ns()
         finished = 0
@@ -117,7 +119,8 @@ class _Worker:
         with contextlib.suppress(OSError):
             os.chdir(self._home)
         used_s, peak = meter.read()
-        return Reply(int(cause), started, finished, used_s, peak, cpu_s(), text, trace), parts
+        moved, moved_ever = meter.read_io()
+        return Reply(int(cause), started, finished, used_s, peak, moved, cpu_s(), moved_ever, text, trace), parts
 
     def _loaded(self, order: Order, frame: Frame) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         end = 1 + order.function_parts

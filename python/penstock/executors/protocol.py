@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from penstock.options import TaskSpec
+from penstock.resources import Demand
 from penstock.states import Cause
 
 __all__ = ["UNKNOWN", "Executor", "Launch", "Report", "Usage"]
+
+NOTHING = Demand()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Launch:
             `CommandTemplate`.
         spec: the task's options.
         env: environment variables that the attempt's process gets on top of penstock's own, such as OMP_NUM_THREADS.
+        cpus: numbers of the CPUs that it is to run on; None for all.
     """
 
     task: int
@@ -35,19 +39,28 @@ class Launch:
     kwargs: Mapping[str, object]
     spec: TaskSpec
     env: Mapping[str, str] = field(default_factory=dict)
+    cpus: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one attempt used. None means unknown, never zero.
+    """What one attempt used, its whole process tree. None means unknown, never zero.
 
     Attributes:
         cpu_s: seconds of CPU time, user and system, of the process and of its children that have ended.
-        peak_memory: bytes; the highest resident memory of its process, the interpreter included.
+        peak_memory: bytes; the highest resident memory of its process, the interpreter included, or, where that was more
+            when it was sampled, of the process and all that it started.
+        io_bytes: bytes read from devices and written to them, by the process and its children that have ended. What came
+            out of the page cache is not among them.
+        gpu_memory: bytes; the most that was seen in use on all GPUs together.
+        declared: what the task had asked for.
     """
 
     cpu_s: float | None
     peak_memory: int | None
+    io_bytes: int | None = None
+    gpu_memory: int | None = None
+    declared: Demand = NOTHING
 
 
 UNKNOWN = Usage(None, None)

@@ -23,6 +23,7 @@ class Order:
         memory_limit: bytes that the process may use while it runs, or None.
         function_parts: the function's pickle and its buffers.
         path: the `sys.path` to use from now on, or None when it has not changed.
+        cpus: numbers of the CPUs to run on, or None for all that the process began with.
     """
 
     task: int
@@ -31,6 +32,7 @@ class Order:
     memory_limit: int | None
     function_parts: int
     path: list[str] | None
+    cpus: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class Reply:
         cause: as a number; 0 when it succeeded.
         started_ns, finished_ns: `time.monotonic_ns` around making the function and its arguments again, which may import
             a great deal, and the call.
-        cpu_s, peak_memory: as in `Usage`.
+        cpu_s, peak_memory, io_bytes: as in `Usage`.
         total_cpu_s: seconds of CPU time of the process since it began, this attempt included.
+        total_io_bytes: bytes that it moved since then.
         text: the error as `TypeName: message`, for the case that the error itself cannot be unpickled.
         trace: its traceback as text, or an empty string.
     """
@@ -52,7 +55,9 @@ class Reply:
     finished_ns: int
     cpu_s: float
     peak_memory: int | None
+    io_bytes: int | None
     total_cpu_s: float
+    total_io_bytes: int | None
     text: str
     trace: str
 

@@ -73,7 +73,7 @@ class Worker:
         self._launch: Launch | None = None
         self._sent_ns = 0
         self._path: list[str] = []
-        self._cpu_s = 0.0  # up to its last reply
+        self._cpu_s, self._io_bytes = 0.0, 0  # up to its last reply
         self._kill_asked = False
         self._writing = False
         self._overdue: Timer | None = None
@@ -114,6 +114,7 @@ class Worker:
             memory_limit=launch.spec.memory_limit,
             function_parts=len(function),
             path=None if path == self._path else path,
+            cpus=launch.cpus,
         )
         self._path = path
         self._launch = launch
@@ -188,7 +189,9 @@ class Worker:
         launch, self._launch = self._launch, None
         if launch is not None:
             cpu_s = None if life.cpu_s is None else max(0.0, life.cpu_s - self._cpu_s)
-            usage = Usage(cpu_s, life.peak_memory)
+            usage = Usage(
+                cpu_s, life.peak_memory, None if life.io_bytes is None else max(0, life.io_bytes - self._io_bytes)
+            )
             self._ended(self, failure(launch, error, cause, self._sent_ns, usage))
 
     def _replied(self, frame: Frame) -> None:
@@ -197,7 +200,8 @@ class Worker:
         if launch is None or not isinstance(reply, Reply):
             raise InternalError(f"a worker process sent {type(reply).__name__} when no reply was due")
         self._cpu_s = reply.total_cpu_s
-        usage = Usage(reply.cpu_s, reply.peak_memory)
+        self._io_bytes = reply.total_io_bytes or 0
+        usage = Usage(reply.cpu_s, reply.peak_memory, reply.io_bytes)
         value: object = None
         error: BaseException | None = None
         cause = Cause(reply.cause)

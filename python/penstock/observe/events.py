@@ -96,6 +96,10 @@ class EventKind(IntEnum):
     EVICTED = 34
     """The running attempt is being ended, for memory or for a more urgent task, and starts again later. `value` is the memory
     that it used in bytes."""
+    IO_USED = 35
+    """`value` is what one attempt read from devices and wrote to them, in bytes."""
+    PEAK_GPU_MEMORY = 36
+    """`value` is the peak memory of one attempt on all GPUs together, in bytes."""
 
 
 STATE_AFTER: dict[EventKind, State] = {

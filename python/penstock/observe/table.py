@@ -25,8 +25,8 @@ MOST_ROWS = 200
 
 CPU = 0
 
-_HEADS = ("task", "state", "attempts", "wait", "run", "CPU", "peak memory")
-NAME, STATE, ATTEMPTS, WAIT, RUN, CPU_TIME, PEAK = range(len(_HEADS))
+_HEADS = ("task", "state", "attempts", "wait", "run", "CPU", "cores", "peak memory", "I/O", "GPU memory")
+NAME, STATE, ATTEMPTS, WAIT, RUN, CPU_TIME, CORES, PEAK, IO, GPU_PEAK = range(len(_HEADS))
 LEAST_NAME, LEAST_STATE = 10, 10
 """Characters that a terminal keeps for these two before it leaves out a column of numbers."""
 BETWEEN = 2
@@ -89,8 +89,9 @@ def render(view: RunView, *, most_rows: int = MOST_ROWS) -> str:
     timeline = _fold(view)
     rows = task_rows(view, timeline)
     shown = _chosen(rows, most_rows)
-    cells = [_HEADS, *(_cells(row) for row in shown)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS))]
+    columns = _telling(shown)
+    cells = [tuple(line[column] for column in columns) for line in (_HEADS, *(_cells(row) for row in shown))]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(columns))]
     lines = [
         "  ".join(
             cell.ljust(width) if column < 2 else cell.rjust(width)
@@ -116,10 +117,11 @@ def print_table(view: RunView, file: TextIO | None = None, *, most_rows: int = M
     timeline = _fold(view)
     rows = task_rows(view, timeline)
     shown = _chosen(rows, most_rows)
-    columns = _fitting([_HEADS, *(_cells(row) for row in shown)], console.width)
+    telling = _telling(shown)
+    columns = _fitting([_HEADS, *(_cells(row) for row in shown)], telling, console.width)
     console.print(_rich_table(shown, columns))
-    if len(columns) < len(_HEADS):
-        left = [head for column, head in enumerate(_HEADS) if column not in columns]
+    if len(columns) < len(telling):
+        left = [_HEADS[column] for column in telling if column not in columns]
         console.print(f"({', '.join(left)}: no room in {console.width} columns)", style="dim")
     if note := _left_out(rows, shown):
         console.print(note, style="dim")
@@ -228,18 +230,41 @@ def _cells(row: TaskRow) -> tuple[str, ...]:
         span_text(row.wait_s),
         span_text(row.run_s),
         span_text(row.cpu_s),
-        size_text(row.peak_memory),
+        _of_declared(None if row.cores is None else f"{row.cores:.2f}", amount_text("cpu", row.declared.get("cpu"))),
+        _of_declared(_known_size(row.peak_memory), size_text(row.declared.get("memory"))),
+        size_text(row.io_bytes),
+        _of_declared(_known_size(row.gpu_memory), size_text(row.declared.get("gpu_memory"))),
     )
 
 
-def _fitting(cells: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Return the columns of a table that fit into `room` characters, with what may break into lines broken.
+def _known_size(amount: int | None) -> str | None:
+    return None if amount is None else size_text(amount)
+
+
+def _of_declared(used: str | None, declared: str) -> str:
+    """Return what was used, behind it what was declared if anything was: `0.93/1`, `310MiB/2.00GiB`, `-/2.00GiB`."""
+    return (used or UNKNOWN) if declared == UNKNOWN else f"{used or UNKNOWN}/{declared}"
+
+
+def _telling(rows: Sequence[TaskRow]) -> list[int]:
+    """Return the columns of a table of these tasks."""
+    rare = {
+        IO: any(row.io_bytes is not None for row in rows),
+        GPU_PEAK: any(row.gpu_memory is not None or "gpu_memory" in row.declared for row in rows),
+    }
+    return [column for column in range(len(_HEADS)) if rare.get(column, True)]
+
+
+def _fitting(cells: Sequence[Sequence[str]], columns: Sequence[int], room: int) -> list[int]:
+    """Return those of the columns that fit into `room` characters, with what may break into lines broken.
 
     Name and state always stay. Of the numbers the last ones go first; the run time stays longest.
     """
     widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADS))]
-    columns = list(range(len(_HEADS)))
-    for column in (PEAK, CPU_TIME, WAIT, ATTEMPTS, RUN):
+    columns = list(columns)
+    for column in (GPU_PEAK, IO, CORES, PEAK, CPU_TIME, WAIT, ATTEMPTS, RUN):
+        if column not in columns:
+            continue
         needed = min(widths[NAME], LEAST_NAME) + min(widths[STATE], LEAST_STATE)
         needed += sum(widths[each] for each in columns[2:]) + BETWEEN * (len(columns) - 1)
         if needed <= room:

@@ -6,7 +6,8 @@ batch at a time in numpy, so that a run of a million events costs its readers mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,8 @@ class Timeline:
     - `submitted_ns`, `first_started_ns`, `finished_ns`.
     - `wait_ns`: time spent ready (all dependencies met, not yet running), over all attempts.
     - `run_ns`: time spent running, over all attempts, failed ones included.
-    - `cpu_ns`: CPU time over all attempts. `peak_memory`: bytes, the largest of all attempts.
+    - `cpu_ns`: CPU time over all attempts. `peak_memory`, `gpu_memory`: bytes, the largest of all attempts. `io_bytes`:
+      bytes from and to devices, over all attempts.
     - `worker`: of the last start. `retry_ns`: when the next attempt is due. `fell_back`, `late` (its deadline was
       missed): bool.
 
@@ -269,6 +271,8 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "run_ns": (np.int64, 0),
     "cpu_ns": (np.int64, NEVER),
     "peak_memory": (np.int64, NEVER),
+    "io_bytes": (np.int64, NEVER),
+    "gpu_memory": (np.int64, NEVER),
     "worker": (np.uint32, NO_TASK),
     "retry_ns": (np.int64, NEVER),
     "fell_back": (np.bool_, 0),
@@ -276,14 +280,23 @@ _COLUMNS: dict[str, tuple[type[np.generic], int]] = {
 }
 
 
-def _add_cpu(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
-    cpu = columns["cpu_ns"]
-    cpu[task] = np.maximum(cpu[task], 0)
-    np.add.at(cpu, task, value)
+Fold = Callable[["dict[str, npt.NDArray[Any]]", "npt.NDArray[Any]", "npt.NDArray[Any]"], None]
 
 
-def _raise_peak(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
-    np.maximum.at(columns["peak_memory"], task, value)
+def _sum_in(name: str) -> Fold:
+    def add(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
+        column = columns[name]
+        column[task] = np.maximum(column[task], 0)
+        np.add.at(column, task, value)
+
+    return add
+
+
+def _largest_in(name: str) -> Fold:
+    def raise_to(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
+        np.maximum.at(columns[name], task, value)
+
+    return raise_to
 
 
 def _set_retry(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], value: npt.NDArray[Any]) -> None:
@@ -302,9 +315,11 @@ def _set_late(columns: dict[str, npt.NDArray[Any]], task: npt.NDArray[Any], _val
     columns["late"][task] = True
 
 
-_FACTS = {
-    EventKind.CPU_USED: _add_cpu,
-    EventKind.PEAK_MEMORY: _raise_peak,
+_FACTS: dict[EventKind, Fold] = {
+    EventKind.CPU_USED: _sum_in("cpu_ns"),
+    EventKind.PEAK_MEMORY: _largest_in("peak_memory"),
+    EventKind.IO_USED: _sum_in("io_bytes"),
+    EventKind.PEAK_GPU_MEMORY: _largest_in("gpu_memory"),
     EventKind.RETRYING: _set_retry,
     EventKind.FALLBACK: _set_fallback,
     EventKind.DEFERRED: _count_deferral,
@@ -326,7 +341,10 @@ def batches(view: RunView, start: int = 0) -> Iterator[Events]:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """One task as the closing table shows it. None is "not known" or "never happened"."""
+    """One task as the closing table shows it. None is "not known" or "never happened".
+
+    What was declared stands beside it: amounts by resource, in the core's units; see `resources.Demand`.
+    """
 
     id: int
     name: str
@@ -339,6 +357,14 @@ class TaskRow:
     cause: Cause
     fell_back: bool
     late: bool
+    io_bytes: int | None = None
+    gpu_memory: int | None = None
+    declared: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cores(self) -> float | None:
+        """How many cores it kept busy on average, over all attempts."""
+        return self.cpu_s / self.run_s if self.cpu_s is not None and self.run_s else None
 
     @property
     def outcome(self) -> str:
@@ -355,8 +381,11 @@ class TaskRow:
 
 def task_rows(view: RunView, timeline: Timeline) -> list[TaskRow]:
     """Return one row a task, in submission order."""
-    names = view.names
-    names_of = ("state", "wait_ns", "run_ns", "cpu_ns", "peak_memory", "cause", "fell_back", "late")
+    names, specs = view.names, view.specs
+    names_of = (
+        "state", "wait_ns", "run_ns", "cpu_ns", "peak_memory", "cause", "fell_back", "late",
+        "io_bytes", "gpu_memory",
+    )  # fmt: skip
     columns = [timeline.attempts().tolist(), *(timeline.column(name).tolist() for name in names_of)]
     return [
         TaskRow(
@@ -371,8 +400,11 @@ def task_rows(view: RunView, timeline: Timeline) -> list[TaskRow]:
             cause=Cause(cause),
             fell_back=fell_back,
             late=late,
+            io_bytes=moved if moved != NEVER else None,
+            gpu_memory=gpu if gpu != NEVER else None,
+            declared=dict(specs[task].demand),
         )
-        for task, (attempts, state, wait, run, cpu, peak, cause, fell_back, late) in enumerate(
+        for task, (attempts, state, wait, run, cpu, peak, cause, fell_back, late, moved, gpu) in enumerate(
             zip(*columns, strict=True)
         )
     ]

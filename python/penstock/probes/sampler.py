@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from penstock.probes.sample import Collector, Sample
 
@@ -26,6 +26,7 @@ class Sampler:
         on_error: called once with what the collector or `on_sample` raised, on the sampler's thread, after which no
             sample is taken any more. None: it is logged, and sampling goes on.
         period_s: seconds from one sample to the next, > 0. May be changed from any thread; it counts from the next sample.
+        roots: gives the processes of ours whose trees are to be told apart in the next sample.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Sampler:
         *,
         on_error: Callable[[BaseException], None] | None = None,
         period_s: float = 0.5,
+        roots: Callable[[], Collection[int]] = tuple,
     ) -> None:
         self._collector = collector
         self._on_sample = on_sample
         self._on_error = on_error
         self.period_s = period_s
+        self._roots = roots
         self._changed = threading.Condition()
         self._paused = False
         self._stopped = False
@@ -66,6 +69,13 @@ class Sampler:
             self._paused = False
             self._changed.notify_all()
 
+    def hurry(self, period_s: float) -> None:
+        """Sample with another period from now on, also if a longer one is running."""
+        with self._changed:
+            self.period_s = period_s
+            self._due_s = min(self._due_s, time.monotonic() + period_s)
+            self._changed.notify_all()
+
     def stop(self) -> None:
         """Stop the thread and wait for it, unless called from `on_sample`. Harmless when repeated."""
         with self._changed:
@@ -84,7 +94,7 @@ class Sampler:
     def _sampled(self) -> bool:
         """Take a sample and hand it on; return whether sampling goes on."""
         try:
-            self._on_sample(self._collector.collect())
+            self._on_sample(self._collector.collect(self._roots()))
         except Exception as error:  # noqa: BLE001  ours or the receiver's
             if self._on_error is not None:
                 self._on_error(error)
