@@ -1,6 +1,7 @@
 #include <stdexcept>
 
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "crew.hpp"
 
@@ -40,7 +41,7 @@ void bind_crew(py::module_& m) {
            py::arg("watch"), py::arg("deferred"), py::arg("hooks"), py::arg("most_workers"),
            py::arg("tell_each") = false)
       .def("work", &Crew::work, py::arg("worker"))
-      .def("ends_soon", &Crew::ends_soon, py::arg("task"), py::call_guard<py::gil_scoped_release>())
+      .def("ends_soon", &Crew::ends_soon, py::arg("task"), py::call_guard<WithoutGil>())
       .def("stop", &Crew::stop);
   m.def("current_task", [] { return current().task; });
   m.def("current_attempt", [] { return current().attempt; });

@@ -1,4 +1,5 @@
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "door.hpp"
 
 namespace penstock::bindings {
@@ -60,7 +61,7 @@ void bind_event_log(py::module_& m) {
            py::arg("worker") = 0, py::arg("value") = 0, py::arg("cause") = 0, py::arg("state") = 0,
            py::arg("time") = py::none())
       .def("wait", &wait, py::arg("seen"), py::arg("timeout_s") = py::none(), py::arg("settle_s") = 0.0,
-           py::call_guard<py::gil_scoped_release>())
+           py::call_guard<WithoutGil>())
       .def("trim", [](WatchedLog& log, std::uint64_t before) { log.log->trim(before); }, py::arg("before"))
       .def_property_readonly("first", [](const WatchedLog& log) { return log.log->first(); })
       .def("close", [](WatchedLog& log) {

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "doorbell.hpp"
 #include "penstock/planner.hpp"
@@ -76,7 +77,7 @@ auto without_gil(Budget& budget, const Work& work) {
   const planner::ShouldStop should_stop = [&] { return budget.spent(); };
   decltype(work(should_stop)) made{};
   {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     made = work(should_stop);
   }
   budget.raise_what_came();

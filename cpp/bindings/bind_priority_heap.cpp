@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "penstock/priority_heap.hpp"
 
@@ -36,7 +37,7 @@ class ValueHeap {
       handles[k] = handle(entries[k].task);
     }
     try {
-      const py::gil_scoped_release release;
+      const WithoutGil release;
       heap_.push(std::span<const HeapEntry>(entries));
     } catch (...) {
       for (const HeapEntry& entry : entries) free_slot(entry.task);
@@ -53,7 +54,7 @@ class ValueHeap {
     std::vector<HeapEntry> entries(std::min(count, heap_.size()));
     std::size_t got = 0;
     {
-      const py::gil_scoped_release release;
+      const WithoutGil release;
       got = heap_.pop(std::span<HeapEntry>(entries));
     }
     std::vector<double> ranks(got);

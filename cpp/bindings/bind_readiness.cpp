@@ -1,4 +1,5 @@
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "penstock/readiness.hpp"
 #include "scheduler_values.hpp"
@@ -11,7 +12,7 @@ py::tuple grow(Readiness& r, std::size_t count, const py::object& indptr, const 
   std::vector<TaskId> ready;
   TaskId first{};
   {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     first = r.grow(count, starts.values(), predecessors.values(), ready);
   }
   return py::make_tuple(index(first), plain(ready));
@@ -30,7 +31,7 @@ Ids complete(Readiness& r, const Ids& tasks) {
 
 /// Completes everything in topological order, without a Python object a task; returns how many there were.
 std::size_t drain(Readiness& r, const Ids& ready) {
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   std::vector<TaskId> wave, next;
   for (const std::uint32_t t : ready) wave.push_back(TaskId{t});
   std::size_t done = 0;

@@ -1,4 +1,5 @@
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "scheduler_values.hpp"
 
@@ -34,7 +35,7 @@ py::tuple submit(Door& door, std::size_t count, const py::object& shape, const p
     door.host_busy.store(true, std::memory_order_relaxed);
     first = door.submit(batch, or_clock(now), settled);
   } else {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     first = door.submit(batch, or_clock(now), settled);
   }
   return py::make_tuple(index(first), plain(settled));

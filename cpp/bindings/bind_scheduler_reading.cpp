@@ -1,4 +1,5 @@
 #include "scheduler_values.hpp"
+#include "interpreter.hpp"
 
 namespace penstock::bindings {
 namespace {
@@ -90,7 +91,7 @@ void bind_scheduler_reading(DoorClass& c) {
   c.def("control_epoch", [](Door& d) { return d.control.epoch(); });
   c.def("wait_control", [](Door& d, std::uint64_t seen, std::optional<Instant> until) {
      d.control.wait(seen, until.value_or(kNever));
-   }, py::arg("seen"), py::arg("until") = py::none(), py::call_guard<py::gil_scoped_release>());
+   }, py::arg("seen"), py::arg("until") = py::none(), py::call_guard<WithoutGil>());
   c.def("ring", &Door::changed);
 }
 

@@ -1,6 +1,7 @@
 #include <pybind11/functional.h>
 
 #include "binding.hpp"
+#include "interpreter.hpp"
 #include "column.hpp"
 #include "penstock/simulator.hpp"
 #include "scheduler_values.hpp"
@@ -39,7 +40,7 @@ py::tuple play(Door& door, std::size_t count, const py::object& duration, const 
   const World world{durations.values(), arrivals.values(), fails.values(), again.values(), failed_share, retry_wait, changes};
   Outcome out;
   {
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     out = simulate(door.core(), batch, world, told);
   }
   door.changed();

@@ -27,12 +27,19 @@ auto interpreter_call(F&& call) {
 #endif
 }
 
-/// Runs `body` without the GIL.
-template <class F>
-void without_gil(F&& body) {
-  PyThreadState* state = PyEval_SaveThread();
-  body();
-  interpreter_call([&] { PyEval_RestoreThread(state); });
-}
+/// No GIL while it lives, as pybind11's gil_scoped_release; but that takes it back in a destructor which the thread's end,
+/// as described above, turns into the end of the process.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+  ~WithoutGil() {
+    interpreter_call([this] { PyEval_RestoreThread(state_); });
+  }
+
+ private:
+  PyThreadState* state_;
+};
 
 }  // namespace penstock::bindings
