@@ -26,7 +26,7 @@ def test_what_is_lent_is_free_and_what_is_measured_is_never_lent() -> None:
 
 def test_noise_costs_nothing_and_what_is_louder_counts_whole() -> None:
     assert capacity(1000, outside=99, own=0, held=0, noise=100) == 1000
-    assert capacity(1000, outside=60, own=40, held=0, noise=100) == 900
+    assert capacity(1000, outside=60, own=50, held=10, noise=100) == 900
 
 
 @given(amounts, unknown, unknown, amounts, st.integers(-(10**12), 10**12), amounts, amounts)
@@ -63,3 +63,8 @@ def test_a_reservation_that_is_not_used_yet_does_not_explain_what_others_use() -
     assert outside_load(8, None, stands_in=10, before=8, settling=False) == 0
     assert outside_load(18, None, stands_in=10, before=8, settling=True) == 8  # now we do
     assert outside_load(5, None, stands_in=10, before=8, settling=True) == 5  # others can have no more than all
+
+
+def test_what_this_process_uses_by_itself_keeps_no_task_from_running_alone() -> None:
+    assert capacity(1000, outside=100, own=300, held=0) == 900
+    assert capacity(1000, outside=100, own=300, held=100) == 700

@@ -41,13 +41,15 @@ def capacity(
         limit: how much may be in use by everyone.
         outside: what others use; None, unknown, limits nothing.
         own: what our processes use; None where that is unknown, and then what is held stands for it.
-        held: what running tasks reserved.
+        held: what running tasks reserved. When that is nothing, `own` counts for nothing either.
         claims: what the running attempts are counted with, less what they reserved: above 0 where some have outgrown
             their demand, below 0 where the difference is lent to others.
         noise: what others, and our own beyond what is held, may use together without counting.
         least: the result is not less than this.
     """
     beyond = claims if own is None else max(claims, own - held)
+    if held == 0:  # this process by itself: nobody would free that by ending, so it keeps no task from running alone
+        beyond = 0
     burden = (outside or 0) + max(0, beyond)
     if burden < noise:
         burden = 0
