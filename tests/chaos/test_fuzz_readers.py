@@ -33,6 +33,26 @@ pytestmark = pytest.mark.timeout(120 * (max(1, TIMES)))
 WFFORMAT = b"""{"name": "w", "schemaVersion": "1.5", "workflow": {"specification": {"tasks": [{"name": "a", "id": "a", "parents": [],
  "children": [], "inputFiles": [], "outputFiles": []}], "files": []}, "execution": {"makespanInSeconds": 1, "tasks": [{"id": "a",
  "runtimeInSeconds": 1.5, "coreCount": 1, "memoryInBytes": 100}], "machines": []}}}"""
+PSPLIB = b"""jobs (incl. supersource/sink ):  4
+RESOURCES
+  - renewable                 :  2   R
+PRECEDENCE RELATIONS:
+jobnr.    #modes  #successors   successors
+   1        1          2           2   3
+   2        1          1           4
+   3        1          1           4
+   4        1          0
+REQUESTS/DURATIONS:
+jobnr. mode duration  R 1  R 2
+------------------------------------------------------------------------
+  1      1     0       0    0
+  2      1     8       4    0
+  3      1     4      10    3
+  4      1     0       0    0
+RESOURCEAVAILABILITIES:
+  R 1  R 2
+   12   13
+"""
 YAML = Path(__file__).parents[1] / "data" / "pipeline_v1.yaml"
 
 
@@ -64,6 +84,11 @@ def changed(rng: random.Random, data: bytes) -> bytes:
                     b"\xff",
                     b"${{",
                     b"\n  ",
+                    b"9" * 30,
+                    b"9" * 5000,
+                    b"1e300",
+                    b"null",
+                    b"[" * 100_000,
                 ]
             )
         elif how == 4:
@@ -173,7 +198,7 @@ def test_a_recording_or_a_workload_of_any_bytes_is_read_or_refused_in_words(tmp_
     rng = random.Random(SEED)
     refused = 0
     for _ in range(150 * TIMES):
-        for suffix, source in ((".npz", whole), (".json", WFFORMAT), (".sm", whole)):
+        for suffix, source in ((".npz", whole), (".json", WFFORMAT), (".sm", PSPLIB)):
             file = tmp_path / f"changed{suffix}"
             file.write_bytes(changed(rng, source))
             try:

@@ -68,6 +68,13 @@ def test_jobs_precedence_requests_and_availabilities_are_read(tmp_path):
         ),
         ("jobs (incl.", "tasks (incl.", "it ends here; expected a line that begins with 'jobs'"),
         ("   12   13", "   12", "small.sm:22: expected 2 availabilities"),
+        (
+            "  2      1     8       4",
+            "  2      1     " + "8" * 25 + "  4",
+            "small.sm:16: expected numbers up to 1000000000",
+        ),
+        ("):  4", "):  " + "9" * 15, "small.sm:1: expected 'jobs', a colon and a number"),
+        ("):  4", "):  999999999", "small.sm:1: expected at most 22 jobs in a file of as many lines"),
         ("  2      1     8       4    0", "  2      1     x       4    0", "small.sm:16: expected job 2"),
     ],
 )

@@ -78,7 +78,21 @@ def broken(change):
         (broken(lambda w: w["execution"]["tasks"].pop()), "'work_ID03' has no entry under execution"),
         (
             broken(lambda w: w["execution"]["tasks"][0].update(runtimeInSeconds=-1)),
-            "'runtimeInSeconds' = -1; expected a number from 0 up",
+            r"'runtimeInSeconds' = -1; expected a number from 0 to 9e\+09",
+        ),
+        (
+            broken(lambda w: w["execution"]["tasks"][0].update(runtimeInSeconds=1e300)),
+            r"'runtimeInSeconds' = 1e\+300; expected a number from 0 to 9e\+09",
+        ),
+        (
+            broken(lambda w: w["execution"]["tasks"][0].update(memoryInBytes=10**400)),
+            r"'memoryInBytes' = 10+; expected a number from 0 to 1e\+18",
+        ),
+        ('{"a": ' + "9" * 5000 + "}", "it is no JSON that can be read: .* digits"),
+        ("[" * 100_000, "it is no JSON that can be read: maximum recursion depth"),
+        (
+            broken(lambda w: w["specification"]["tasks"][1].update(parents=[["split_ID01"]])),
+            r"has the parent \['split_ID01'\], which is no task",
         ),
         (broken(lambda w: w["execution"]["tasks"][0].update(avgCPU="x")), "'avgCPU' = 'x'; expected a number"),
         (

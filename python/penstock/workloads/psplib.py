@@ -20,6 +20,8 @@ from penstock.workloads.workload import Workload
 __all__ = ["read_psplib"]
 
 SECOND = 1_000_000_000
+MOST = 1_000_000_000
+"""Of any number in a file; time units are seconds, and nanoseconds in 64 bits end after nine times as many."""
 
 
 class _Lines:
@@ -29,6 +31,9 @@ class _Lines:
         self._lines = text.splitlines()
         self.shown = shown
         self.number = 0
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
     def next(self, expected: str) -> str:
         if self.number >= len(self._lines):
@@ -53,6 +58,8 @@ class _Lines:
             raise self.wrong(expected, line) from None
         if len(values) < at_least or min(values, default=0) < 0:
             raise self.wrong(expected, line)
+        if max(values, default=0) > MOST:
+            raise self.wrong(f"numbers up to {MOST}", line)
         return values
 
 
@@ -69,6 +76,8 @@ def read_psplib(path: str | PathLike[str]) -> Workload:
         raise PipelineFileError(f"it cannot be read: {error.strerror}.", shown) from None
     lines = _Lines(text, shown)
     jobs = _count(lines, "jobs")
+    if jobs > len(lines):  # each has two; a number that is wrong must not cost memory
+        raise lines.wrong(f"at most {len(lines)} jobs in a file of as many lines", str(jobs))
     renewable = _count(lines, "- renewable")
     if not 1 <= renewable <= 10:
         raise lines.wrong("1 to 10 renewable resources", str(renewable))
@@ -123,7 +132,7 @@ def read_psplib(path: str | PathLike[str]) -> Workload:
 
 def _count(lines: _Lines, what: str) -> int:
     line = lines.skip_to(what)
-    found = re.search(r":\s*(\d+)", line)
+    found = re.search(r":\s*(\d{1,9})(?!\d)", line)
     if found is None:
         raise lines.wrong(f"{what!r}, a colon and a number", line)
     return int(found[1])

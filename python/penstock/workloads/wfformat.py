@@ -30,6 +30,13 @@ VERSIONS = ("1.5",)
 MEMORY_STEP = 2**20
 """Bytes. Memory is rounded up to whole MiB, so that tasks that were measured to the byte still share demands."""
 
+MOST_SECONDS = 9e9
+"""Nanoseconds in 64 bits end a little later, after 290 years."""
+
+MOST_CORES = 1e9
+MOST = 1e18
+"""Bytes, and whatever else is counted."""
+
 _NUMBER = re.compile(r"[_.-]?(?:ID)?\d+$", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
 
@@ -64,14 +71,14 @@ def read_wfformat(path: str | PathLike[str]) -> Workload:
     for k, task in enumerate(tasks):
         read_bytes[k] = _input_bytes(task, sizes, shown, ids[k])
         for before in _get(task, "parents", list, shown, f"task {ids[k]!r}"):
-            if before not in position:
+            if not isinstance(before, str) or before not in position:
                 raise PipelineFileError(f"task {ids[k]!r} has the parent {before!r}, which is no task.", shown)
             indices.append(position[before])
         indptr.append(len(indices))
         run = runs.get(ids[k])
         if run is None:
             raise PipelineFileError(f"task {ids[k]!r} has no entry under execution, so its run time is unknown.", shown)
-        durations[k] = round(_number(run, "runtimeInSeconds", shown, ids[k]) * 1e9)
+        durations[k] = round(_number(run, "runtimeInSeconds", shown, ids[k], most=MOST_SECONDS) * 1e9)
         demand_of[k] = demands.setdefault(_demand(run, shown, ids[k]), len(demands))
     workload = Workload(
         name=Path(path).name.split(".json")[0],
@@ -103,6 +110,8 @@ def _document(path: Path, shown: str) -> dict[str, Any]:
         document = json.loads(text)
     except json.JSONDecodeError as error:
         raise PipelineFileError(f"it is no JSON: {error.msg}.", shown, error.lineno, error.colno) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
+        raise PipelineFileError(f"it is no JSON that can be read: {error}.", shown) from None
     if not isinstance(document, dict):
         raise PipelineFileError(f"it holds {_kind(document)}; expected an object with a 'workflow'.", shown)
     return document
@@ -116,13 +125,15 @@ def _get(holder: Any, key: str, kind: type, shown: str, where: str) -> Any:
     return value
 
 
-def _number(run: dict[str, Any], key: str, shown: str, task: str, default: float | None = None) -> float:
+def _number(
+    run: dict[str, Any], key: str, shown: str, task: str, default: float | None = None, most: float = MOST
+) -> float:
     value = run.get(key, default)
     if value is None and default is not None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
         said = f"has {key!r} = {value!r}" if value is not None else f"has no {key!r}"
-        raise PipelineFileError(f"task {task!r} {said}; expected a number from 0 up.", shown)
+        raise PipelineFileError(f"task {task!r} {said}; expected a number from 0 to {most:g}.", shown)
     return float(value)
 
 
@@ -144,6 +155,7 @@ def _file_sizes(workflow: dict[str, Any]) -> dict[str, float]:
         str(file.get("id")): float(file["sizeInBytes"])
         for file in (files if isinstance(files, list) else [])
         if isinstance(file, dict) and isinstance(file.get("sizeInBytes"), (int, float))
+        if 0 <= file["sizeInBytes"] <= MOST
     }
 
 
@@ -156,8 +168,8 @@ def _input_bytes(task: dict[str, Any], sizes: dict[str, float], shown: str, name
 
 
 def _demand(run: dict[str, Any], shown: str, task: str) -> Demand:
-    count = _number(run, "coreCount", shown, task, 0.0)
-    used = _number(run, "avgCPU", shown, task, 0.0)
+    count = _number(run, "coreCount", shown, task, 0.0, MOST_CORES)
+    used = _number(run, "avgCPU", shown, task, 0.0, 100 * MOST_CORES)
     cores = max(math.ceil(count), math.ceil(used / 100 - 0.25), 1)
     memory = math.ceil(_number(run, "memoryInBytes", shown, task, 0.0))
     return Demand(cpu=1000 * cores, memory=-(-memory // MEMORY_STEP) * MEMORY_STEP)
