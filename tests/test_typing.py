@@ -49,5 +49,5 @@ def test_a_users_mistakes_are_reported_where_they_are(found: dict[str, dict[int,
     expected = {
         number: line.partition("# error: ")[2] for number, line in enumerate(text, start=1) if "# error: " in line
     }
-    assert len(expected) == 11
+    assert len(expected) == 15
     assert found["user_side_wrong.py"] == expected

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
 
 from penstock import Alerts, Breaker, Pipeline, Policy, Retry, RunResult, Task, command, current, skip, task, value
 from penstock.future import Future
+from penstock.journal import RecordedRun, read_run
 
 
 @task
@@ -23,7 +25,7 @@ def train(data: list[float], *, c: float = 1.0) -> dict[str, float]:
     return {"score": sum(data) * c}
 
 
-@task(executor="processes", retry=Retry(attempts=3), fallback=lambda scores: 0.0)
+@task(cache=True, executor="processes", retry=Retry(attempts=3), fallback=lambda scores: 0.0)
 def best(scores: list[dict[str, float]]) -> float:
     return max(score["score"] for score in scores)
 
@@ -61,6 +63,20 @@ p.run(
     timeout="8h",
     secret=["API_KEY"],
 )
+
+kept = p.run(
+    store=".penstock", durability="each", on_store_error="stop", resume=True, force=["best"], start_from=("train",)
+)
+assert_type(kept.run_number, int | None)
+assert_type(kept.taken_over, tuple[str, ...])
+assert_type(kept.store, Path | None)
+p.run(store=False)
+p.start(store=Path("kept"), resume=7)
+recorded = read_run(".penstock", 7)
+assert_type(recorded, RecordedRun)
+assert_type(recorded.names, list[str])
+indptr, indices = recorded.dependencies
+assert_type(int(recorded.start_ns[0]) + int(indptr[0]), int)
 
 run = p.start(on_event=[print, str])
 assert_type(run.future(winner), Future[float])

@@ -29,5 +29,9 @@ with Pipeline("p") as p:
     command("x", ["true"], executor="threads")  # error: call-arg
 
 p.run(policy=3)  # error: arg-type
+p.run(store=True)  # error: arg-type
+p.run(durability="never")  # error: arg-type
+p.run(on_store_error="ignore")  # error: arg-type
+p.run(resume="7")  # error: arg-type
 p.run(prgress=True)  # error: call-arg
 print(penstock.Pipelin)  # error: attr-defined

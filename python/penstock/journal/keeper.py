@@ -19,7 +19,7 @@ from penstock.journal.packs import START, PackKind, write_json
 from penstock.journal.place import RunLock, make_private, new_run_folder, run_numbers
 from penstock.journal.reading import RecordedRun, read_run
 from penstock.journal.recall import Recall
-from penstock.journal.recovery import is_sound, rebuild
+from penstock.journal.recovery import is_sound, rebuild, remove_halves
 from penstock.journal.schema import FILE, create, open_for_writing, sentence
 from penstock.journal.writer import Writer
 
@@ -103,6 +103,7 @@ def _opened(engine: Engine, keeping: Keeping, folder: Path, name: str, options: 
 
 
 def _continued(past: RecordedRun) -> sqlite3.Connection:
+    remove_halves(past.folder)
     if past.problem is None and not is_sound(past.folder):
         past.problem = f"{past.folder / FILE}: SQLite finds it damaged"
     if past.problem is not None:
