@@ -36,12 +36,13 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
     gather_heads(now);
     std::optional<Shadow> shadow;
     Demand spoken{};  // more urgent tasks of other lanes that fit: their executors are about to take them
-    Demand owed{};    // what more urgent attempts that stand still wait for
+    std::array<Amount, kYielded.size()> owed{};  // what more urgent attempts that stand still wait for
     bool raced = false;
     for (std::size_t h = 0; h < heads_.size() && !raced; ++h) {
       const Head& head = heads_[h];
       if (head.lease != kNoLease) {  // it goes on before what ranks behind it starts, whether it fits yet or not
-        for (const int r : kYielded) owed[r] += leases_[static_cast<std::size_t>(head.lease)].demand[r];
+        const Demand& waits = leases_[static_cast<std::size_t>(head.lease)].demand;
+        for (std::size_t k = 0; k < owed.size(); ++k) owed[k] += waits.amounts[static_cast<std::size_t>(kYielded[k])];
         continue;
       }
       const Demand& demand = head.shape->asks;
@@ -52,11 +53,7 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
       }
       head.shape->blocked = kNoTask;
       if (shadow && !leaves_room(head, *shadow, now)) continue;
-      if (std::any_of(kYielded.begin(), kYielded.end(), [&](int r) {
-            return owed[r] > 0 && demand[r] > 0 && demand[r] + spoken[r] + owed[r] > ledger_.free(r);
-          })) {
-        continue;
-      }
+      if (!suspended_.empty() && takes_from(owed, demand, spoken)) continue;
       Demand together = demand;
       for (std::size_t r = 0; r < together.amounts.size(); ++r) together.amounts[r] += spoken.amounts[r];
       if (head.shape->lane != lane) {
@@ -76,6 +73,19 @@ std::size_t Scheduler::take(Lane lane, std::uint32_t worker, std::span<Start> ou
     }
     if (!raced) return 0;
   }
+}
+
+/// Whether a start beside what is spoken for would keep an attempt that stands still from what it is owed.
+bool Scheduler::takes_from(const std::array<Amount, kYielded.size()>& owed, const Demand& demand,
+                           const Demand& spoken) const {
+  for (std::size_t k = 0; k < owed.size(); ++k) {
+    const auto r = static_cast<std::size_t>(kYielded[k]);
+    if (owed[k] > 0 && demand.amounts[r] > 0 &&
+        demand.amounts[r] + spoken.amounts[r] + owed[k] > ledger_.free(kYielded[k])) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /// After an acquisition, under the lock; only acquisitions raise what is held.
@@ -303,11 +313,13 @@ void Scheduler::end_lease_shares(LeaseId id, std::uint32_t count) {
     const std::uint32_t left = last ? Lease::kEnding : open - count;
     if (!lease.open_attempts.compare_exchange_strong(open, left, std::memory_order_seq_cst)) continue;
     if (!last) return;
-    Demand held = demand;
-    if ((open & Lease::kStill) != 0) {
+    if ((open & Lease::kStill) == 0) {
+      ledger_.release(demand, grant);
+    } else {
+      Demand held = demand;
       for (const int r : kYielded) held[r] = 0;
+      ledger_.release(held, grant);
     }
-    ledger_.release(held, grant);
     lease.open_attempts.store(0, std::memory_order_seq_cst);
     return;
   }

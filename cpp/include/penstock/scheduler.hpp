@@ -255,6 +255,7 @@ class Scheduler {
 
   ShapeId shape_locked(const Demand& demand, Lane lane, bool deadline, bool timeout, std::uint32_t family);
   void note_peak(const Demand& demand);
+  bool takes_from(const std::array<Amount, kYielded.size()>& owed, const Demand& demand, const Demand& spoken) const;
   void reshape(Record& record, ShapeId shape);
   void enrol(std::size_t first, const Submission& batch, Instant now);
   void enrol_plain(std::size_t first, const Submission& batch, ShapeId shape, Instant now);
