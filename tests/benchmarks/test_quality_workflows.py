@@ -1,5 +1,7 @@
 """The measuring of schedules of workflows: every method gives a schedule, and no schedule beats the better bound."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from benchmarks.quality.workflows import better_bound_s, main, rows
@@ -30,6 +32,8 @@ def test_every_method_makes_schedules_and_none_beats_the_better_bound():
     least = better_bound_s(load, MACHINE)
     assert least >= load.critical_path_ns() / 1e9
     for name, row in rows(2, 0.0).items():
+        if name == "dask's order" and find_spec("dask") is None:  # it is in the extra bench
+            continue
         spans = list(row(load, MACHINE))
         assert len(spans) == (10 if "random" in name else 2 if "noise" in name or "corrected" in name else 1), name
         assert all(span >= least - 1e-9 for span in spans), name

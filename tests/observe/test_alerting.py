@@ -144,7 +144,9 @@ def test_alerts_like_one_another_are_one_message_and_the_rest_waits_for_the_end(
     assert [alert["others"] for alert in failed] == [
         names[(at := names.index(alert["task"])) + 1 : at + min(alert["count"], 11)] for alert in failed
     ]
-    assert told[-1]["kind"] == "run_failed"
+    # The end of the run is told at once, and may be on its way before what was held back.
+    assert [alert["kind"] for alert in told].count("run_failed") == 1
+    assert {alert["kind"] for alert in told} == {"failed", "run_failed"}
 
 
 def test_no_more_messages_go_out_than_allowed_and_none_is_lost():
