@@ -42,7 +42,8 @@ class EventKind(IntEnum):
     READY = 2
     """In the log, one row may speak for a range of tasks; readers get one row each, see `one_each`."""
     STARTED = 3
-    """`worker` runs it; `value` is the executor lane. In the log, one row may speak for a range, as above."""
+    """`worker` runs it; `value` is the executor lane. In the log, one row may speak for a range, as above. Told again, of the
+    same attempt, when an idle worker takes over what another has in its hand and has not begun."""
     SUCCEEDED = 4
     """`value` is the run time in nanoseconds."""
     FAILED = 5
