@@ -41,7 +41,7 @@ def run(side: str, scale: float) -> Figures:
     prepare(side)
     made = jobs(max(8, round(FULL * scale)))
     with _hog(), _watched() as busy:
-        outcome = run_jobs(side, made)
+        outcome = run_jobs(side, made, {"cpu": LIMIT})
     require("jobs that ended well", len(outcome.done), len(made))
     return {
         "average": sum(busy) / len(busy),
