@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
     from penstock.pipeline import FrozenPipeline, Pipeline
+    from penstock.questions import Questions
 
 __all__ = ["Run", "RunResult"]
 
@@ -143,6 +144,7 @@ class Run:
         self._observers: Observers | None = None
         self._when_dropped: weakref.finalize[..., Run] | None = None
         self._journal: Journal | None = None
+        self._questions: Questions | None = None
         try:
             if keeping is not None and keeping.folder is not None:
                 options: dict[str, Any] = {
@@ -158,6 +160,9 @@ class Run:
             self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=progress, trace=trace)
             if self._journal is not None:
                 self._journal.begin()
+            if keeping is not None and (keeping.target is not None or self._journal is not None):
+                # From the command line, or of a script; a short run of a test or a notebook does not pay for it.
+                self._questions = _questions(self._engine, self._view, keeping.target, self._journal)
             self._engine.log.append(int(EventKind.RUN_STARTED))
             if timeout_s is not None:
                 self._engine.end_after(timeout_s)
@@ -169,7 +174,7 @@ class Run:
             self._end()
             raise
         self._when_dropped = weakref.finalize(
-            self, _end_without_handle, self._engine, self._view, self._observers, self._journal
+            self, _end_without_handle, self._engine, self._view, self._observers, self._journal, self._questions
         )
         self._when_dropped.atexit = False
 
@@ -307,6 +312,8 @@ class Run:
             if self._result is None:
                 if self._when_dropped is not None:
                     self._when_dropped.detach()
+                if self._questions is not None:
+                    self._questions.close()
                 if engine.bug is not None:
                     engine.close()
                     if self._journal is not None:
@@ -336,7 +343,13 @@ class Run:
         return f"<Run {self._view.name!r}: {len(self._engine.names) - left} of {len(self._engine.names)} tasks ended>"
 
 
-def _end_without_handle(engine: Engine, view: View, observers: Observers | None, journal: Journal | None) -> None:
+def _end_without_handle(
+    engine: Engine,
+    view: View,
+    observers: Observers | None,
+    journal: Journal | None,
+    questions: Questions | None,
+) -> None:
     """Let a run that nobody holds any more end by itself.
 
     Called by the garbage collector, on whatever thread and whatever that thread holds, so all is left to another one.
@@ -345,6 +358,8 @@ def _end_without_handle(engine: Engine, view: View, observers: Observers | None,
     def end() -> None:
         engine.scheduler.resume()  # nobody else could any more
         engine.idle.wait()
+        if questions is not None:
+            questions.close()
         engine.log.append(int(EventKind.RUN_FINISHED))
         engine.close()
         if observers is not None:
@@ -525,6 +540,13 @@ def _journal(engine: Engine, keeping: Keeping, frozen: FrozenPipeline, options: 
         journal.close("unfinished")
         raise
     return journal
+
+
+def _questions(engine: Engine, view: View, target: str | None, journal: Journal | None) -> Questions | None:
+    """Let other processes ask about the run; see `questions`, which is imported only where there are some."""
+    from penstock.questions import open_questions
+
+    return open_questions(view, engine.id_of, {"target": target, "number": None if journal is None else journal.number})
 
 
 def mask_of(secret: str | Iterable[str]) -> Mask | None:

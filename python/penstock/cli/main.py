@@ -19,6 +19,7 @@ VERBS = {
     "run": "Run a pipeline and show how it went.",
     "resume": "Go on with a run that was broken off, or that failed.",
     "runs": "List the runs of a store, show one, remove one.",
+    "why": "Say why a task of a live run is not running now.",
     "plan": "Show what a pipeline would do, without running it.",
     "simulate": "Play a workload under one or more policies in virtual time.",
     "compare": "Show whether dynamic scheduling pays on a workload.",
