@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,6 +40,14 @@ def test_every_reading_is_a_value_or_unknown_with_a_reason() -> None:
     facts = checkup()
     found = readings(facts)
     assert len(found) >= 3 * len(RESOURCES) + 3
+    check(found)
+
+
+def test_every_reading_of_a_recorded_machine_is_a_value_or_unknown_with_a_reason(devices: Machine) -> None:
+    check(readings(checkup(devices)))
+
+
+def check(found: list[dict[str, object]]) -> None:
     for reading in found:
         assert (reading["value"] is None) == (reading["text"] == "unknown") == bool(reading["why"]), reading
         assert reading["source"]
@@ -121,3 +131,66 @@ def test_an_extra_whose_package_is_missing_says_which(monkeypatch: pytest.Monkey
         {"name": "gpu", "available": False, "missing": ["no-such-package-at-all"]},
     ]
     assert facts["versions"]["packages"] == {"click": metadata.version("click")}
+
+
+def test_each_disk_and_each_link_is_told_by_itself_and_use_beside_speed(
+    devices: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1]
+
+    def a_second_of_traffic(wait_s: float) -> None:
+        clock[0] += 1_000_000_000
+        disks, links = devices.root / "proc/diskstats", devices.root / "proc/net/dev"
+        # 8 requests in 16 ms, 4096 sectors, one request in flight for 500 ms
+        disks.write_text(disks.read_text().replace("sda 100 5 1000 3185 200 7 1000 772 0 1986 3966", "sda 104 5 3048 3193 204 7 3048 780 0 1986 4466"))  # fmt: skip
+        links.write_text(links.read_text().replace("eth0: 0 9 0 0 0 0 0 0 0 9", "eth0: 62500000 9 0 0 0 0 0 0 1000 9"))
+
+    monkeypatch.setattr("penstock.cli.checkup.time.sleep", a_second_of_traffic)
+    monkeypatch.setattr("penstock.probes.sample.time.monotonic_ns", lambda: clock[0])
+    facts = checkup(devices)
+    first, second = facts["disks"]
+    assert [first[key]["text"] for key in ("bytes", "queue", "latency")] == ["2.1MB/s", "0.50", "2.00 ms"]
+    assert (second["bytes"]["value"], second["latency"]["why"]) == (0, "no request ended in the window")
+    known, unknown = facts["links"]
+    assert [known[key]["text"] for key in ("received", "sent", "speed", "in_use")] == [
+        "62.5MB/s",
+        "1kB/s",
+        "125MB/s",
+        "50 %",
+    ]
+    assert unknown["in_use"]["why"] == unknown["speed"]["why"] == "the driver of eth1 does not give its speed"
+
+
+def test_processes_on_gpus_have_names_where_their_numbers_are_ours(devices: Machine) -> None:
+    first, second = (gpu["processes"] for gpu in checkup(devices)["gpus"])
+    assert first["value"] == [
+        {"pid": 4242, "name": "trainer", "memory": 30 * 1024**3, "text": "30GiB"},
+        {"pid": 4243, "name": None, "memory": None, "text": "unknown"},
+    ]
+    assert (first["text"], first["numbers"]) == ("2", "ours")
+    assert (second["value"], second["why"]) == (None, "NVML does not list the processes")
+
+
+def test_in_a_container_processes_on_gpus_have_the_hosts_numbers_and_no_names(devices: Machine) -> None:
+    (devices.root / "proc/self/ns/pid").unlink()
+    first, _ = checkup(devices)["gpus"]
+    assert first["processes"]["numbers"] == "the host's, not those in this container"
+    assert [(one["pid"], one["name"]) for one in first["processes"]["value"]] == [(4242, None), (4243, None)]
+
+
+def test_plug_ins_are_told_with_what_they_read_or_why_they_are_left_out(devices: Machine) -> None:
+    good, bad = checkup(devices)["plugins"]
+    assert (good["entry"], good["resource"], good["in_use"]["text"]) == ("licence = somewhere:Licences", "licence", "3")
+    assert (bad["resource"], bad["in_use"]) == (None, None)
+    assert bad["problem"].startswith("it cannot be made: ValueError: ")
+    assert set(checkup(devices)["signals"]) == set(RESOURCES)
+
+
+def test_cpus_that_we_may_run_on_are_written_as_the_kernel_writes_them(devices: Machine) -> None:
+    some = replace(devices, cpus=frozenset({0, 1, 2, 8}))
+    cpus = checkup(some)["cpus"]
+    assert cpus["affinity"] == {"value": [0, 1, 2, 8], "text": "0-2,8", "source": "sched_getaffinity", "why": ""}
+    assert [(quota["group"], quota["text"]) for quota in cpus["quotas"]] == [("v2 /a.slice", "1.5")]
+    assert cpus["counts_as"]["text"] == "1.5" or os.cpu_count() == 1
+    none = checkup(replace(devices, cpus=None))["cpus"]["affinity"]
+    assert (none["text"], none["why"].startswith("this system has no CPU affinity")) == ("unknown", True)

@@ -11,9 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from penstock.cli.doctor import doctor
+from penstock.probes.machine import Machine
 from penstock.resources import RESOURCES
 
-TITLES = ("Versions", "Machine", "Pressure", "Control group", "Executors", "Optional parts")
+TITLES = (
+    "Versions", "Machine", "Pressure", "CPU\n", "Disks", "Network", "Plug-in probes", "Control group", "Executors", "Optional parts",
+)  # fmt: skip
 
 
 def test_the_report_has_every_section_in_order_and_ends_well() -> None:
@@ -47,9 +50,34 @@ def test_json_holds_all_the_facts_and_ends_well() -> None:
     result = CliRunner().invoke(doctor, ["--json"])
     assert result.exit_code == 0
     facts = json.loads(result.output)
-    assert set(facts) == {"versions", "signals", "pressure", "cgroup", "gpus", "executors", "extras"}
+    assert set(facts) == {
+        "versions", "signals", "cpus", "disks", "links", "gpus", "plugins", "pressure", "cgroup", "executors", "extras",
+    }  # fmt: skip
     assert set(facts["signals"]) == set(RESOURCES)
     assert [one["name"] for one in facts["executors"]] == ["threads", "processes", "commands"]
+
+
+def test_the_devices_of_a_recorded_machine_are_shown_one_a_line_with_what_is_unknown_of_them(
+    devices: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "detect", lambda: devices)
+    lines = CliRunner().invoke(doctor).output.splitlines()
+    told = {" ".join(line.split()) for line in lines}
+    assert {
+        f"CPUs {os.cpu_count()} os.cpu_count",
+        "quota 1.5 cgroup v2 /a.slice, throttled in 3 periods",
+        "sdb 0B/s 0.00 unknown",
+        "sdb, latency: no request ended in the window.",
+        "eth1 0B/s 0B/s unknown unknown",
+        "eth1, speed: the driver of eth1 does not give its speed.",
+        "0 NVIDIA H100 80GB HBM3 GPU-a 40GiB of 80GiB 37 %",
+        "GPU-a 4242 trainer 30GiB",
+        "GPU-a 4243 unknown unknown",
+        "GPU-b: NVML does not list the processes.",
+        "licence = somewhere:Licences licence 3 the licence server",
+        "broken = somewhere:nothing left out",
+    } <= told
+    assert any(line.startswith("broken = somewhere:nothing: it cannot be made: ") for line in told)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
@@ -67,7 +95,7 @@ def test_on_a_terminal_the_report_is_coloured() -> None:
     os.close(ours)
     output = b"".join(pieces).decode()
     assert "\x1b[1m" in output
-    assert all(title in output for title in TITLES)
+    assert all(title.strip() in output for title in TITLES)
 
 
 def _read(terminal: int) -> bytes:

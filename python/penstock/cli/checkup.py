@@ -1,7 +1,7 @@
 """What `penstock doctor` finds out: plain data, ready for JSON.
 
 Every reading is a dict {value, text, source, why, age_s}: `value` in whole units (milli-cores, bytes, bytes per
-second, thousandths) or None when unknown, `why` the reason then.
+second, thousandths, microseconds) or None when unknown, `why` the reason then.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import shutil
 import sys
 import time
 from importlib import import_module, metadata
-from typing import Any
 
 from penstock._version import __version__
+from penstock.cli import checkup_devices as devices
+from penstock.cli.facts import Facts, amount_of, share_of
 from penstock.probes.machine import Machine
-from penstock.probes.reading import Reading
+from penstock.probes.plugins import Plugin, load_plugins
 from penstock.probes.sample import Collector, Sample
 from penstock.resources import format_amount
 
@@ -24,8 +25,6 @@ __all__ = ["WINDOW_S", "checkup"]
 
 WINDOW_S = 0.5
 """How long rates are measured, in seconds; the runtime's own period."""
-
-Facts = dict[str, Any]
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([A-Za-z0-9._-]+)['"]""")
@@ -38,54 +37,42 @@ def checkup(machine: Machine | None = None) -> Facts:
         machine: the machine to look at; None for this one.
     """
     machine = machine or Machine.detect()
-    sample = _sample(machine)
+    found = load_plugins()
+    sample, named = _sample(machine, found)
     return {
         "versions": _versions(),
         "signals": _signals(machine, sample),
-        "pressure": {kind: _share(reading) for kind, reading in sample.pressure.items()},
+        "cpus": devices.cpus(machine),
+        "disks": devices.disks(sample),
+        "links": devices.links(sample),
+        "gpus": devices.gpus(machine, sample, named=named),
+        "plugins": devices.plugins(found, sample),
+        "pressure": {kind: share_of(reading) for kind, reading in sample.pressure.items()},
         "cgroup": _cgroup(machine),
-        "gpus": _gpus(machine, sample),
         "executors": _executors(),
         "extras": _extras(),
     }
 
 
-def _sample(machine: Machine) -> Sample:
-    collector = Collector(machine)
+def _sample(machine: Machine, found: list[Plugin]) -> tuple[Sample, bool]:
+    """Return a sample, and whether NVML's numbers of processes are those that we know."""
+    collector = Collector(machine, lambda: [plugin.probe for plugin in found if plugin.probe is not None])
     try:
         collector.collect()
         time.sleep(WINDOW_S)  # rates need a window
-        return collector.collect()
+        return collector.collect(), collector.names_gpu_processes
     finally:
         collector.close()
-
-
-def _amount(name: str, reading: Reading) -> Facts:
-    return _facts(reading, "" if reading.value is None else format_amount(name, reading.value))
-
-
-def _share(reading: Reading) -> Facts:
-    return _facts(reading, "" if reading.value is None else f"{reading.value / 10:g} %")
-
-
-def _facts(reading: Reading, text: str) -> Facts:
-    return {
-        "value": reading.value,
-        "text": text if reading.known else "unknown",
-        "source": reading.source,
-        "why": reading.why,
-        "age_s": round(reading.age_s(), 3),
-    }
 
 
 def _signals(machine: Machine, sample: Sample) -> Facts:
     return {
         name: {
-            "capacity": _amount(name, machine.has[name]),
-            "in_use": _amount(name, use.total),
-            "ours": _amount(name, use.own),
+            "capacity": amount_of(name, has),
+            "in_use": amount_of(name, sample.uses[name].total),
+            "ours": amount_of(name, sample.uses[name].own),
         }
-        for name, use in sample.uses.items()
+        for name, has in machine.has.items()
     }
 
 
@@ -104,26 +91,6 @@ def _cgroup(machine: Machine) -> Facts:
         "memory_limit": {"value": limit, "text": "none" if limit is None else format_amount("memory", limit)},
         "throttled_periods": throttled,
     }
-
-
-def _gpus(machine: Machine, sample: Sample) -> list[Facts]:
-    uses = {use.uuid: use for use in sample.gpus}
-    found = []
-    for gpu in machine.gpus:
-        use = uses.get(gpu.uuid)
-        gone = Reading.unknown("it went away while we looked", "NVML")
-        found.append(
-            {
-                "index": gpu.index,
-                "uuid": gpu.uuid,
-                "name": gpu.name,
-                "slice": gpu.is_slice,
-                "memory": _amount("gpu_memory", gpu.memory),
-                "memory_in_use": _amount("gpu_memory", use.memory if use else gone),
-                "busy": _share(use.busy if use else gone),
-            }
-        )
-    return found
 
 
 def _versions() -> Facts:

@@ -31,7 +31,8 @@ class Section:
 @click.command(short_help="Show what penstock sees of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def doctor(as_json: bool) -> None:
-    """Show each signal of the machine: its value, or that it is unknown and why; GPUs, versions and optional parts.
+    """Show each signal of the machine: its value, or that it is unknown and why; each disk, link and GPU by itself, plug-in
+    probes, versions and optional parts.
 
     Exit status: 0.
     """
@@ -54,9 +55,12 @@ def _sections(facts: Facts) -> Iterator[Section]:
     yield _versions(facts["versions"])
     yield _signals(facts["signals"])
     yield _pressure(facts["pressure"])
+    yield _cpus(facts["cpus"])
+    yield _disks(facts["disks"], facts["signals"]["disk"])
+    yield _links(facts["links"], facts["signals"]["network"])
+    yield from _gpus(facts["gpus"])
+    yield _plugins(facts["plugins"])
     yield _cgroup(facts["cgroup"])
-    if facts["gpus"]:
-        yield _gpus(facts["gpus"])
     yield Section(
         "Executors",
         ("executor", "", "note"),
@@ -96,25 +100,101 @@ def _cgroup(cgroup: Facts) -> Section:
         (f"{signal} group", f"v{group['version']} {group['path']}", group["directory"])
         for signal, group in cgroup["groups"].items()
     ]
-    rows.append(("CPU quota", cgroup["cpu_quota"]["text"], ""))
     rows.append(("memory limit", cgroup["memory_limit"]["text"], ""))
-    if cgroup["throttled_periods"] is not None:
-        rows.append(("throttled", f"{cgroup['throttled_periods']} periods", ""))
     return Section("Control group", ("what", "value", "directory"), rows)
 
 
-def _gpus(gpus: list[Facts]) -> Section:
-    rows, notes = [], []
+def _cpus(cpus: Facts) -> Section:
+    affinity, counts = cpus["affinity"], cpus["counts_as"]
+    rows = [
+        ("CPUs", cpus["there_are"]["text"], cpus["there_are"]["source"]),
+        ("ours (affinity)", affinity["text"], affinity["source"]),
+    ]
+    for quota in cpus["quotas"]:
+        throttled = quota["throttled_periods"]
+        held = "" if throttled is None else f", throttled in {throttled} periods"
+        rows.append(("quota", quota["text"], f"cgroup {quota['group']}{held}"))
+    if not cpus["quotas"]:
+        rows.append(("quota", "none", ""))
+    rows.append(("counts as", counts["text"], counts["source"]))
+    whys = (("CPUs", cpus["there_are"]), ("ours", affinity), ("counts as", counts))
+    return Section(
+        "CPU", ("what", "value", "source"), rows, [f"{what}: {of['why']}." for what, of in whys if of["why"]]
+    )
+
+
+def _disks(disks: list[Facts], whole: Facts) -> Section:
+    rows = [(disk["name"], *(disk[key]["text"] for key in ("bytes", "queue", "latency"))) for disk in disks]
+    notes = _whys(disks, (("traffic", "bytes"), ("queue", "queue"), ("latency", "latency")))
+    if not disks:
+        notes = [_nothing_apart("disk", whole)]
+    return Section("Disks", ("disk", "read and written", "requests in flight", "latency"), rows, notes)
+
+
+def _links(links: list[Facts], whole: Facts) -> Section:
+    keys = ("received", "sent", "speed", "in_use")
+    rows = [(link["name"], *(link[key]["text"] for key in keys)) for link in links]
+    notes = _whys(links, (("received", "received"), ("sent", "sent"), ("speed", "speed")))
+    if not links:
+        notes = [_nothing_apart("link", whole)]
+    return Section("Network", ("link", "received", "sent", "speed", "of its speed in use"), rows, notes)
+
+
+def _nothing_apart(kind: str, whole: Facts) -> str:
+    return (
+        f"No {kind} can be told apart: {whole['in_use']['why'] or whole['in_use']['source'] + ' gives only their sum'}."
+    )
+
+
+def _whys(devices: list[Facts], columns: Sequence[tuple[str, str]], name: str = "name") -> list[str]:
+    """Return a sentence for each reading of each device that is unknown."""
+    return [
+        f"{device[name]}, {what}: {device[key]['why']}."
+        for device in devices
+        for what, key in columns
+        if device[key]["why"]
+    ]
+
+
+def _gpus(gpus: list[Facts]) -> Iterator[Section]:
+    """Yield the GPUs and, where there are any, the processes on them."""
+    if not gpus:
+        return
+    rows, processes, notes = [], [], []
     for gpu in gpus:
         memory = f"{gpu['memory_in_use']['text']} of {gpu['memory']['text']}"
         kind = f"{gpu['name']} (slice)" if gpu["slice"] else gpu["name"]
         rows.append((str(gpu["index"]), kind, gpu["uuid"], memory, gpu["busy"]["text"]))
-        notes += [
-            f"{gpu['uuid']}, {what}: {gpu[key]['why']}."
-            for what, key in (("memory", "memory"), ("memory in use", "memory_in_use"), ("busy", "busy"))
-            if gpu[key]["why"]
+        on_it = gpu["processes"]
+        processes += [
+            (gpu["uuid"], str(one["pid"]), one["name"] or "unknown", one["text"]) for one in on_it["value"] or ()
         ]
-    return Section("GPUs", ("index", "model", "UUID", "memory in use", "busy"), rows, notes)
+        if on_it["why"]:
+            notes.append(f"{gpu['uuid']}: {on_it['why']}.")
+    columns = (("memory", "memory"), ("memory in use", "memory_in_use"), ("busy", "busy"))
+    head = ("index", "model", "UUID", "memory in use", "busy")
+    yield Section("GPUs", head, rows, _whys(gpus, columns, "uuid"))
+    numbers = gpus[0]["processes"]["numbers"]
+    if numbers != "ours":
+        notes.append(f"The numbers are {numbers}: which of them belong to tasks is unknown.")
+    if not processes and not notes:
+        notes = ["No process computes on a GPU."]
+    yield Section("Processes on GPUs", ("UUID", "process", "name", "memory"), processes, notes)
+
+
+def _plugins(plugins: list[Facts]) -> Section:
+    rows, notes = [], []
+    for plugin in plugins:
+        reading = plugin["in_use"]
+        if reading is None:
+            rows.append((plugin["entry"], "left out", "", ""))
+            notes.append(f"{plugin['entry']}: {plugin['problem']}.")
+        else:
+            rows.append((plugin["entry"], plugin["resource"], reading["text"], reading["source"]))
+            notes += [f"{plugin['resource']}, in use: {reading['why']}."] if reading["why"] else []
+    if not plugins:
+        notes = ["None is installed: no package has an entry point of the group penstock.probes."]
+    return Section("Plug-in probes", ("entry point", "resource", "in use", "source"), rows, notes)
 
 
 def _extras(extras: list[Facts]) -> Section:
@@ -160,4 +240,4 @@ def _show(sections: list[Section], console: Console) -> None:
 
 
 def _style(cell: str) -> str:
-    return "yellow" if cell in ("unknown", "missing", "not installed") else ""
+    return "yellow" if cell in ("unknown", "missing", "not installed", "left out") else ""

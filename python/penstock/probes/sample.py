@@ -142,8 +142,13 @@ class Collector:
         if self._gpu is not None:
             self._gpu.close()
 
+    @property
+    def names_gpu_processes(self) -> bool:
+        """Whether the processes that NVML lists have the numbers that we know them by."""
+        return self._gpu is not None and self._gpu.tells_processes_apart
+
     def _gpu_parts(self, tree: TreeUse, gpus: tuple[GpuUse, ...]) -> dict[int, int | None]:
-        if self._gpu is None or not self._gpu.tells_processes_apart:
+        if not self.names_gpu_processes:
             return {}
         return {root: _memory_of(part.pids, gpus) for root, part in tree.parts.items()}
 
