@@ -76,13 +76,13 @@ def test_pressure_that_is_switched_off_refuses_once_and_is_not_tried_again(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = record({"proc/pressure/cpu": psi(0)})
-    reads: list[Path] = []
+    reads: list[str] = []
 
-    def refuse(path: Path, *_: object, **__: object) -> str:
+    def refuse(path: str) -> str:
         reads.append(path)
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported", str(path))
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported", path)
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr("penstock.probes.pressure.read", refuse)
     probe = PressureProbe("cpu", root)
     assert "refuses to be read: Operation not supported" in probe.read(S).why
     assert probe.read(2 * S).value is None

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from penstock.probes.files import numbers_of, read
+
 __all__ = ["Group", "Groups", "find_groups", "oom_kills"]
 
 NO_LIMIT = 2**60
@@ -36,11 +38,11 @@ class Group:
     def cpu_quota(self) -> int | None:
         """Return the CPU quota in milli-cores, fractions of a core kept; None when there is none."""
         if self.version == 2:
-            words = (_read(self.directory / "cpu.max") or "max").split()
+            words = (self._read("cpu.max") or "max").split()
             quota, period = (_number(words[0]), _number(words[1]) if len(words) > 1 else 100_000)
         else:
-            quota = _number(_read(self.directory / "cpu.cfs_quota_us"))
-            period = _number(_read(self.directory / "cpu.cfs_period_us"))
+            quota = _number(self._read("cpu.cfs_quota_us"))
+            period = _number(self._read("cpu.cfs_period_us"))
         if quota is None or quota <= 0 or not period:
             return None
         return max(1, quota * 1000 // period)
@@ -48,13 +50,13 @@ class Group:
     def cpu_used_ns(self) -> int | None:
         """Return the CPU time that the group and all below it have used since it was made, in ns."""
         if self.version == 2:
-            usage = _stat(self.directory / "cpu.stat").get("usage_usec")
+            usage = self._stat("cpu.stat", "usage_usec").get("usage_usec")
             return None if usage is None else usage * 1000
-        return _number(_read(self.directory / "cpuacct.usage"))
+        return _number(self._read("cpuacct.usage"))
 
     def throttled(self) -> int | None:
         """Return in how many periods the group has been throttled."""
-        return _stat(self.directory / "cpu.stat").get("nr_throttled")
+        return self._stat("cpu.stat", "nr_throttled").get("nr_throttled")
 
     def memory_limit(self) -> int | None:
         """Return the limit in bytes; None when there is none.
@@ -63,25 +65,41 @@ class Group:
         group down. memory.low is a protection and no limit.
         """
         if self.version == 2:
-            found = [_number(_read(self.directory / name)) for name in ("memory.max", "memory.high")]
+            found = [_number(self._read(name)) for name in ("memory.max", "memory.high")]
         else:
             found = [
-                _number(_read(self.directory / "memory.limit_in_bytes")),
-                _stat(self.directory / "memory.stat").get("hierarchical_memory_limit"),
+                _number(self._read("memory.limit_in_bytes")),
+                self._stat("memory.stat", "hierarchical_memory_limit").get("hierarchical_memory_limit"),
             ]
         limits = [limit for limit in found if limit is not None and limit < NO_LIMIT]
         return min(limits, default=None)
 
     def memory_used(self) -> int | None:
         """Return the memory in use in bytes; the page cache is not in use, shared memory is."""
-        stat = _stat(self.directory / "memory.stat")
         if self.version == 1:
+            stat = self._stat("memory.stat", "total_rss", "total_shmem")
             rss = stat.get("total_rss")
             return None if rss is None else rss + stat.get("total_shmem", 0)
-        current = _number(_read(self.directory / "memory.current"))
+        stat = self._stat("memory.stat", "inactive_file", "active_file")
+        current = _number(self._read("memory.current"))
         if current is None or "inactive_file" not in stat:
             return None
         return max(0, current - stat["inactive_file"] - stat.get("active_file", 0))
+
+    def oom_kills(self) -> int | None:
+        """Return how often the kernel has killed a process of the group for memory; None: it does not say."""
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        return self._stat(name, "oom_kill").get("oom_kill")
+
+    def _read(self, name: str) -> str | None:
+        return _read(f"{self.directory}/{name}")
+
+    def _stat(self, file: str, *names: str) -> dict[str, int]:
+        """Return the named numbers of a file of 'name number' lines; empty when it cannot be read."""
+        try:
+            return numbers_of(self._read(file) or "", *names)
+        except ValueError:
+            return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +152,7 @@ def oom_kills(groups: Groups) -> int | None:
 
     A process that ended by SIGKILL may have been killed by anybody; only this count tells.
     """
-    for group in groups.memory[:1]:
-        name = "memory.events" if group.version == 2 else "memory.oom_control"
-        return _stat(group.directory / name).get("oom_kill")
-    return None
+    return groups.memory[0].oom_kills() if groups.memory else None
 
 
 def find_groups(root: Path = Path("/")) -> Groups:
@@ -146,7 +161,7 @@ def find_groups(root: Path = Path("/")) -> Groups:
     Args:
         root: the directory that stands for `/`; proc/ and sys/ are looked for below it.
     """
-    lines = (_read(root / "proc/self/cgroup") or "").splitlines()
+    lines = (_read(f"{root}/proc/self/cgroup") or "").splitlines()
     mounts = list(_mounts(root))
     version1: dict[str, tuple[Group, ...]] = {}
     unified: tuple[Group, ...] = ()
@@ -168,7 +183,7 @@ def find_groups(root: Path = Path("/")) -> Groups:
 
 
 def _mounts(root: Path) -> Iterator[_Mount]:
-    for line in (_read(root / "proc/self/mountinfo") or "").splitlines():
+    for line in (_read(f"{root}/proc/self/mountinfo") or "").splitlines():
         before, _, after = line.partition(" - ")
         left, right = before.split(), after.split()
         if len(left) < 5 or len(right) < 3 or right[0] not in ("cgroup", "cgroup2"):
@@ -197,10 +212,10 @@ def _lineage(path: str, version: int, mounts: list[_Mount]) -> tuple[Group, ...]
     return ()
 
 
-def _read(path: Path) -> str | None:
+def _read(path: str) -> str | None:
     try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        return read(path).strip()
+    except OSError:
         return None
 
 
@@ -210,13 +225,6 @@ def _number(text: str | None) -> int | None:
         return int(text or "")
     except ValueError:
         return None
-
-
-def _stat(path: Path) -> dict[str, int]:
-    """Return a file of 'name number' lines as a mapping; empty when it cannot be read."""
-    pairs = (line.split() for line in (_read(path) or "").splitlines())
-    found = ((pair[0], _number(pair[1])) for pair in pairs if len(pair) == 2)
-    return {name: number for name, number in found if number is not None}
 
 
 def _unescape(text: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from penstock.probes.cgroup import Groups
+from penstock.probes.files import read
 from penstock.probes.reading import Rate, Reading
 
 __all__ = ["CpuProbe", "affinity"]
@@ -62,13 +63,13 @@ class CpuProbe:
         self, root: Path = Path("/"), groups: Groups | None = None, cpus: frozenset[int] | None = None
     ) -> None:
         groups = groups or Groups()
-        self._stat = root / "proc/stat"
+        self._stat = f"{root}/proc/stat"
         self._cpus = cpus
         self._host = len(cpus) if cpus else os.cpu_count()
         self._bounds: list[_Bound] = []
         if self._host is not None:
-            counter = self._from_stat if self._stat.exists() else self._from_psutil
-            source = "/proc/stat" if self._stat.exists() else "psutil"
+            known = os.path.exists(self._stat)
+            counter, source = (self._from_stat, "/proc/stat") if known else (self._from_psutil, "psutil")
             self._bounds.append(_Bound(source, self._host * 1000, counter))
         for group, quota in groups.cpu_bounds():
             self._bounds.append(_Bound(f"cgroup v{group.version} {group.path}", quota, group.cpu_used_ns))
@@ -104,9 +105,10 @@ class CpuProbe:
     def _from_stat(self) -> int:
         """Return the busy time of the CPUs that we may run on, in ns."""
         ticks = 0
-        for line in self._stat.read_text().splitlines():
+        text = read(self._stat)
+        for line in text.partition("\nintr")[0].splitlines():  # cpu lines come first; that of the interrupts is long
             if not line.startswith("cpu"):
-                break  # cpu lines come first
+                break
             words = line.split()
             number = words[0][3:]  # empty on the first line, which is the sum of the others
             ours = number == "" if self._cpus is None else number != "" and int(number) in self._cpus

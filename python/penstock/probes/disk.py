@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.probes.files import read
 from penstock.probes.reading import Rate, Reading
 
 __all__ = ["DiskProbe", "DiskUse"]
@@ -76,7 +77,7 @@ class DiskProbe:
     name = "disk"
 
     def __init__(self, root: Path = Path("/")) -> None:
-        self._stats = root / "proc/diskstats"
+        self._stats = f"{root}/proc/diskstats"
         self._block = root / "sys/block"
         self._rate = Rate()
         self._devices: frozenset[str] = frozenset()
@@ -99,11 +100,11 @@ class DiskProbe:
 
     def read(self, now_ns: int) -> Reading:
         """Return bytes per second read and written since the last call."""
-        if not self._stats.exists():
+        if not os.path.exists(self._stats):
             return self._read_psutil(now_ns)
         whole = frozenset(name for name in os.listdir(self._block) if self._counts(name))
         total, each, source = 0, [], "/proc/diskstats"
-        for line in self._stats.read_text().splitlines():
+        for line in read(self._stats).splitlines():
             words = line.split()
             name = words[2]
             if name in whole:
@@ -116,8 +117,10 @@ class DiskProbe:
     def _counts(self, name: str) -> bool:
         if name.rstrip("0123456789") in _NOT_DISKS:
             return False
-        slaves = self._block / name / "slaves"
-        return not (slaves.is_dir() and os.listdir(slaves))
+        try:
+            return not os.listdir(f"{self._block}/{name}/slaves")
+        except FileNotFoundError:
+            return True
 
     def _read_psutil(self, now_ns: int) -> Reading:
         import psutil

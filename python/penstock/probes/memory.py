@@ -6,9 +6,11 @@ least that the machine or any such group leaves. Page cache is not in use: the k
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from penstock.probes.cgroup import Groups
+from penstock.probes.files import numbers_of, read
 from penstock.probes.reading import Reading
 
 __all__ = ["MemoryProbe"]
@@ -26,8 +28,8 @@ class MemoryProbe:
 
     def __init__(self, root: Path = Path("/"), groups: Groups | None = None) -> None:
         self._groups = groups or Groups()
-        self._meminfo = root / "proc/meminfo"
-        self._host_source = "/proc/meminfo" if self._meminfo.exists() else "psutil"
+        self._meminfo = f"{root}/proc/meminfo"
+        self._host_source = "/proc/meminfo" if os.path.exists(self._meminfo) else "psutil"
 
     def capacity(self) -> Reading:
         """Return how many bytes of memory there are for us."""
@@ -42,14 +44,17 @@ class MemoryProbe:
     def read(self, now_ns: int) -> Reading:
         """Return how many bytes are not free for us."""
         total, available = self._host()
+        bounds = self._groups.memory_bounds()
         frees: list[tuple[int, str]] = []
         if available is not None:
             frees.append((available, self._host_source))
-        for group, limit in self._groups.memory_bounds():
+        for group, limit in bounds:
             used = group.memory_used()
             if used is not None:
                 frees.append((limit - used, f"cgroup v{group.version} {group.path}"))
-        limits = [bound for bound in (total, self._groups.memory_limit()) if bound is not None]
+        limits = [limit for _, limit in bounds]
+        if total is not None:
+            limits.append(total)
         if not frees or not limits:
             return Reading.unknown("neither a total nor what is available is given", self._host_source, now_ns)
         free, source = min(frees)
@@ -63,11 +68,6 @@ class MemoryProbe:
 
             memory = psutil.virtual_memory()
             return memory.total, memory.available
-        found: dict[str, int] = {}
-        for line in self._meminfo.read_text().splitlines():
-            name, _, rest = line.partition(":")
-            if name in ("MemTotal", "MemAvailable"):
-                found[name] = int(rest.split()[0]) * 1024
-                if len(found) == 2:
-                    break
-        return found.get("MemTotal"), found.get("MemAvailable")
+        found = numbers_of(read(self._meminfo), "MemTotal", "MemAvailable")
+        total, available = found.get("MemTotal"), found.get("MemAvailable")
+        return None if total is None else total * 1024, None if available is None else available * 1024

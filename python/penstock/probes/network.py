@@ -7,9 +7,11 @@ of 0, -1, 65535 or 4294967295 is the driver's word for unknown.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.probes.files import read
 from penstock.probes.reading import Rate, Reading
 
 __all__ = ["LinkUse", "NetworkProbe"]
@@ -44,7 +46,7 @@ class NetworkProbe:
     name = "network"
 
     def __init__(self, root: Path = Path("/")) -> None:
-        self._dev = root / "proc/net/dev"
+        self._dev = f"{root}/proc/net/dev"
         self._class = root / "sys/class/net"
         self._rates: dict[str, tuple[Rate, Rate]] = {}
         self._speeds: dict[str, Reading] = {}
@@ -92,7 +94,7 @@ class NetworkProbe:
 
     def read(self, now_ns: int) -> Reading:
         """Return bytes per second since the last call, in the busier direction of each link, summed."""
-        if self._dev.exists():
+        if os.path.exists(self._dev):
             source, counters = "/proc/net/dev", self._from_proc()
         else:
             source, counters = "psutil", self._from_psutil()
@@ -123,10 +125,10 @@ class NetworkProbe:
     def _chosen(self, links: list[str]) -> list[str]:
         """Return the links that count; see the top of this file."""
         links = [link for link in links if link != "lo" and not link.startswith("lo0")]
-        physical = [link for link in links if (self._class / link / "device").exists()]
+        physical = [link for link in links if os.path.exists(f"{self._class}/{link}/device")]
         if physical:
             return physical
-        return [link for link in links if not (self._class / link / "master").exists()]
+        return [link for link in links if not os.path.exists(f"{self._class}/{link}/master")]
 
     def _text(self, link: str, name: str) -> str:
         try:
@@ -136,7 +138,7 @@ class NetworkProbe:
 
     def _from_proc(self) -> dict[str, tuple[int, int]]:
         counters: dict[str, tuple[int, int]] = {}
-        for line in self._dev.read_text().splitlines()[2:]:
+        for line in read(self._dev).splitlines()[2:]:
             link, _, rest = line.partition(":")
             words = rest.split()
             counters[link.strip()] = (int(words[0]), int(words[8]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from penstock.probes.cgroup import Groups
+from penstock.probes.files import read
 from penstock.probes.reading import Rate, Reading
 
 __all__ = ["KINDS", "PressureProbe"]
@@ -33,11 +34,11 @@ class PressureProbe:
         self.name = f"pressure.{kind}"
         self._rate = Rate()
         self._why = "this kernel or container has no pressure files"
-        self._path: Path | None = None
+        self._path: str | None = None
         self._source = "none"
         own = (groups or Groups()).unified[:1]
-        places = [(group.directory / f"{kind}.pressure", f"cgroup {group.path}") for group in own]
-        for path, source in [*places, (root / "proc/pressure" / kind, "/proc/pressure (the whole host)")]:
+        places = [(f"{group.directory}/{kind}.pressure", f"cgroup {group.path}") for group in own]
+        for path, source in [*places, (f"{root}/proc/pressure/{kind}", "/proc/pressure (the whole host)")]:
             try:
                 _stalled_us(path)
             except FileNotFoundError:
@@ -58,9 +59,9 @@ class PressureProbe:
         return Reading.of(min(1000, rate // 1000), self._source, now_ns)
 
 
-def _stalled_us(path: Path) -> int:
+def _stalled_us(path: str) -> int:
     """Return the total of the `some` line in microseconds."""
-    for line in path.read_text().splitlines():
+    for line in read(path).splitlines():
         if line.startswith("some "):
             return int(line.rpartition("total=")[2])
     raise ValueError("it has no line 'some'")

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from penstock.probes.files import numbers_of, read
+
 __all__ = ["ProcessTree", "TreeUse"]
 
 
@@ -120,8 +122,8 @@ class ProcessTree:
         found: list[int] = []
         try:
             for thread in os.listdir(f"{self._proc}/{pid}/task"):
-                with open(f"{self._proc}/{pid}/task/{thread}/children", encoding="ascii") as file:
-                    found += map(int, file.read().split())
+                if children := read(f"{self._proc}/{pid}/task/{thread}/children"):
+                    found += map(int, children.split())
         except (FileNotFoundError, ProcessLookupError):
             pass
         return found
@@ -170,18 +172,15 @@ class ProcessTree:
 
 def _ticks(path: str) -> int:
     """Return user and system time of a process and of its children that were waited for, in clock ticks."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        words = file.read().rpartition(")")[2].split()  # the name before may hold spaces and brackets
-    return sum(map(int, words[11:15]))
+    words = read(path).rpartition(")")[2].split()  # the name before may hold spaces and brackets
+    return int(words[11]) + int(words[12]) + int(words[13]) + int(words[14])
 
 
 def _private_pages(path: str) -> int:
-    with open(path, encoding="ascii") as file:
-        words = file.read().split()
+    words = read(path).split()
     return max(0, int(words[1]) - int(words[2]))
 
 
 def _io_bytes(path: str) -> int:
-    with open(path, encoding="ascii") as file:
-        pairs = dict(line.split(":") for line in file.read().splitlines())
-    return int(pairs["read_bytes"]) + int(pairs["write_bytes"])
+    found = numbers_of(read(path), "read_bytes", "write_bytes")
+    return found["read_bytes"] + found["write_bytes"]
