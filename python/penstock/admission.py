@@ -4,8 +4,9 @@
 
 The arithmetic is in `penstock.admit`; this is where it meets the probes, the core and the clock. Outside load is what the
 machine does that is not our process tree's; what is unknown limits nothing, and then what tasks reserve is all that
-counts. For the CPU, two allowances keep a quiet machine's background noise from costing whole tasks: load below NOISE of
-the machine counts as none, and where the user gave no CPU limit himself, tasks always keep one core.
+counts. For the CPU, allowances keep a quiet machine's background noise from costing whole tasks: load below NOISE of the
+machine counts as none. Where the user gave no CPU limit himself, so does load below half a core, tasks always keep one core,
+and a task that asks for more cores than others leave gets its turn beside them when it has waited for TURN_S.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from penstock import _core
 from penstock.admit.cores import Cores
 from penstock.admit.follow import Follower
-from penstock.admit.room import capacity, outside_load
+from penstock.admit.room import burden, capacity, outside_load
 from penstock.errors import OptionError
 from penstock.guesses import Family, Guesses
 from penstock.measured import Key, Measured
@@ -39,6 +40,16 @@ __all__ = ["Admission", "check_overcommit"]
 
 NOISE = 0.1
 """Share of the machine's CPU that others, and our tasks beyond what they reserved, may use without counting."""
+
+HALF_A_CORE = 500
+"""The same where the user gave no CPU limit, when it is more: on few cores a tenth is soon used by what starts our tasks."""
+
+QUIETER = 2 / 3
+"""Load that counts does so until it falls below this share of what is noise, or it would come and go on a steady load."""
+
+TURN_S = 2.0
+"""How long the task that is next waits when it asks for more cores than others leave, where the user gave no CPU limit. Then it
+may start beside them: cores can be shared, and a load that does not end would keep it waiting for ever."""
 
 DEFAULTS = {"memory": 0.9}
 """Limits, as shares of the machine, where the user gives none."""
@@ -98,6 +109,8 @@ class _Track:
     beyond: int = 0
     held: int = 0
     settling: int = 0
+    counts: bool = False  # what others use is more than noise
+    leaves: int = 0  # of the limit, when none of ours runs
     why_unknown: str = ""
 
     def step(
@@ -122,7 +135,11 @@ class _Track:
         if limit is None:
             return None
         known = use.total.value is not None or own is not None
-        value = capacity(limit, outside=self.outside, own=own, held=held, claims=claims, noise=noise, least=least)
+        taken = burden(outside=self.outside, own=own, held=held, claims=claims)
+        self.counts = taken >= noise * (QUIETER if self.counts else 1)
+        self.leaves = max(0, limit - taken) if self.counts else limit
+        ignored = 0 if self.counts else noise
+        value = capacity(limit, outside=self.outside, own=own, held=held, claims=claims, noise=ignored, least=least)
         told = self.follower.step(value if known else None, limit)
         if told == self.told:
             return None
@@ -165,6 +182,7 @@ class Admission:
         self._scheduler: _core.Scheduler | None = None
         self._sampler: Sampler | None = None
         self._last: Sample | None = None
+        self._wide: tuple[int, int] | None = None  # a task that asks for more cores than others leave, and since when
         self._resting = True
         self._quiet = False
 
@@ -294,7 +312,6 @@ class Admission:
             if use is None:
                 continue  # a custom resource that no plug-in measures
             limit = amounts.get(name)
-            has = self.machine.capacity.get("cpu") or 0
             track = self._tracks.get(name)
             if track is None:
                 track = self._tracks[name] = _Track(Follower(self._band(name, limit or 0), quick=name not in _SLOW))
@@ -303,8 +320,8 @@ class Admission:
                 limit,
                 door.take_peak_held(number) if name in _SCALARS else door.held(number),
                 claims=self._attempts.beyond(name, self._overcommit),
-                noise=int(NOISE * has) if name == "cpu" else 0,
-                least=min(limit or 0, 1000) if name == "cpu" and "cpu" not in self._given else 0,
+                noise=self._noise() if name == "cpu" else 0,
+                least=self._least_cpu(limit or 0, sample.at) if name == "cpu" and "cpu" not in self._given else 0,
             )
             if told is not None:
                 door.set_capacity(number, told)
@@ -328,6 +345,27 @@ class Admission:
             told = track.step(Use(use.memory, use.own_memory), limit, max(0, held))
             if told is not None:
                 self._door.set_device_capacity(device, share, told)
+
+    def _noise(self) -> int:
+        noise = int(NOISE * (self.machine.capacity.get("cpu") or 0))
+        return noise if "cpu" in self._given else max(noise, HALF_A_CORE)
+
+    def _least_cpu(self, limit: int, now_ns: int) -> int:
+        """Return the thousandths of a core that tasks keep whatever others use: one core, or what a task asks whose turn it is."""
+        wide = self._too_wide(limit)
+        if wide is None or self._wide is None or self._wide[0] != wide:
+            self._wide = None if wide is None else (wide, now_ns)
+        if self._wide is None or now_ns - self._wide[1] < TURN_S * 1e9:
+            return min(limit, 1000)
+        return min(limit, max(1000, self._door.demand(self._wide[0])[0]))
+
+    def _too_wide(self, limit: int) -> int | None:
+        """Return the task that is next, if it would lack cores even if none of ours ran."""
+        track = self._tracks.get("cpu")
+        if track is None or track.leaves >= limit:
+            return None
+        waiting = self._door.blocked()
+        return waiting[0] if waiting and self._door.demand(waiting[0])[0] > max(1000, track.leaves) else None
 
     def _band(self, name: str, limit: int) -> int:
         band = int(BANDS.get(name, 0) * limit)

@@ -6,7 +6,7 @@ capacity = free + held, which is what the core's ledger is told, since it subtra
 
 from __future__ import annotations
 
-__all__ = ["capacity", "outside_load"]
+__all__ = ["burden", "capacity", "outside_load"]
 
 
 def outside_load(
@@ -32,6 +32,11 @@ def outside_load(
     return max(rest, min(before, total)) if settling and before is not None else rest
 
 
+def burden(*, outside: int | None, own: int | None, held: int, claims: int = 0) -> int:
+    """Return how much is in use beside what running tasks reserved, >= 0; the parameters are those of `capacity`."""
+    return (outside or 0) + max(0, _beyond(own, held, claims))
+
+
 def capacity(
     limit: int, *, outside: int | None, own: int | None, held: int, claims: int = 0, noise: int = 0, least: int = 0
 ) -> int:
@@ -47,11 +52,14 @@ def capacity(
         noise: what others, and our own beyond what is held, may use together without counting.
         least: the result is not less than this.
     """
-    beyond = claims if own is None else max(claims, own - held)
+    taken = burden(outside=outside, own=own, held=held, claims=claims)
+    if taken < noise:
+        taken = 0
+    lent = min(max(0, -_beyond(own, held, claims)), held)
+    return max(0, limit - taken, least) + lent
+
+
+def _beyond(own: int | None, held: int, claims: int) -> int:
     if held == 0:  # this process by itself: nobody would free that by ending, so it keeps no task from running alone
-        beyond = 0
-    burden = (outside or 0) + max(0, beyond)
-    if burden < noise:
-        burden = 0
-    lent = min(max(0, -beyond), held)
-    return max(0, limit - burden, least) + lent
+        return 0
+    return claims if own is None else max(claims, own - held)
