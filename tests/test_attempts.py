@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 import time
 import traceback
@@ -125,7 +126,7 @@ def test_finish_running_lets_what_runs_end_and_stop_ends_it() -> None:
         raise ValueError("now")
 
     def watch(event: Any) -> None:
-        if event.kind is EventKind.FAILED:
+        if how == "finish_running" and event.kind is EventKind.CANCELLED and event.name == "later":
             gate.set()
 
     for how, state in (("finish_running", State.SUCCEEDED), ("stop", State.CANCELLED)):
@@ -213,15 +214,15 @@ def test_total_timeout_also_ends_a_task_that_waits_for_room_again() -> None:
 
 
 def test_the_runs_own_timeout_fails_what_runs_and_cancels_what_waits() -> None:
-    @task(executor="processes")
+    @task(executor="processes", cpu=0)
     def hang() -> None:
         threading.Event().wait()
 
     with Pipeline("p") as p:
         held = hang()
         task(name="next")(lambda x: x)(held)
-        command("program", ["sleep", "1000"])
-    result = run(p, timeout="1.5s")
+        command("program", ["sleep", "1000"], cpu=0)
+    result = run(p, timeout="2.5s")
     assert result.timed_out
     assert not result.ok
     assert {name: state.name for name, state in result.states.items()} == {
@@ -230,7 +231,7 @@ def test_the_runs_own_timeout_fails_what_runs_and_cancels_what_waits() -> None:
         "program": "FAILED",
     }
     assert result.causes["hang"] == Cause.TIMEOUT
-    assert "run's timeout of 1.5 s" in str(result.errors["hang"])
+    assert "run's timeout of 2.5 s" in str(result.errors["hang"])
     assert count(result, EventKind.RUN_TIMED_OUT) == 1
 
 
@@ -288,7 +289,7 @@ def test_after_failures_in_a_row_the_rest_go_straight_to_their_fallback(executor
 
 def test_a_probe_that_succeeds_after_the_cool_down_closes_the_breaker() -> None:
     up = threading.Event()
-    rule = Breaker("api", failures=1, cool_down_s=0.05)
+    rule = Breaker("api", failures=1, cool_down_s=0.1)
 
     @task(breaker=rule, retries=0)
     def ask() -> int:
@@ -297,10 +298,17 @@ def test_a_probe_that_succeeds_after_the_cool_down_closes_the_breaker() -> None:
         return 1
 
     with Runtime(workers=1) as runtime:
-        with pytest.raises(ConnectionError):
-            runtime.submit(ask).result(30)
-        with pytest.raises(BreakerOpen):
-            runtime.submit(ask).result(30)
+        before = -math.inf
+        while True:
+            asked = time.monotonic()
+            try:
+                runtime.submit(ask).result(30)
+            except ConnectionError:  # the first, or a probe, on a machine so slow that the breaker has cooled down
+                assert time.monotonic() - before >= rule.cool_down_s
+                before = asked
+            except BreakerOpen:
+                break
+        assert before > 0
         up.set()
         until = time.monotonic() + 30
         while True:
@@ -464,15 +472,16 @@ def _leave(code: int) -> None:
 
 
 def test_a_cancelled_task_raises_cancelled_and_what_needed_it_says_upstream() -> None:
+    gate = threading.Event()
     with Pipeline("p") as p:
-        first = task(name="first")(lambda: 1)()
+        first = task(name="first")(lambda: gate.wait(30))()
         task(name="second")(lambda x: x)(first)
     with p.start() as live:
-        live.pause()
         live.cancel(first)
+        gate.set()
         result = live.wait()
-    if result.states["first"] == State.CANCELLED:
-        with pytest.raises(Cancelled):
-            result[first]
-        with pytest.raises(TaskFailed, match="UPSTREAM"):
-            result["second"]
+    assert result.states["first"] == State.CANCELLED
+    with pytest.raises(Cancelled):
+        result[first]
+    with pytest.raises(TaskFailed, match="UPSTREAM"):
+        result["second"]

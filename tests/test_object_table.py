@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import random
 import sys
+import threading
 import weakref
 from typing import Any
 
@@ -127,3 +129,40 @@ def test_pages_whose_entries_have_become_one_object_share_it_again() -> None:
     assert (table[4], table[5], table[6]) == (one, other, one)
     del table
     assert sys.getrefcount(one) == 2
+
+
+@pytest.mark.timeout(60)
+def test_threads_that_read_write_and_grow_a_table_at_once_lose_no_reference() -> None:
+    """Threads take turns at the GIL here or, on a free-threaded Python, at the table itself."""
+    table: ObjectTable[Any] = ObjectTable()
+    table.fill(THINGS[0], 3 * PAGE)
+    before = [sys.getrefcount(thing) for thing in THINGS[1:]]
+    seen: list[set[int]] = [set() for _ in range(4)]
+    kinds = {id(thing) for thing in THINGS}
+    barrier = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        rng = random.Random(number)
+        barrier.wait()
+        for _ in range(4000):
+            at = rng.randrange(3 * PAGE)
+            what = rng.randrange(8)
+            if what < 3:
+                table[at] = THINGS[rng.randrange(3)]
+            elif what < 6:
+                seen[number].add(id(table[at]))
+            elif what == 6:
+                table.share(0, 3 * PAGE)
+            else:
+                table.fill(THINGS[number % 3], 600)
+        barrier.wait()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(one <= kinds for one in seen)
+    gc.collect()
+    table.truncate(0)
+    assert [sys.getrefcount(thing) for thing in THINGS[1:]] == before

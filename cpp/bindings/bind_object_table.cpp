@@ -5,11 +5,22 @@
 namespace penstock::bindings {
 namespace {
 
-std::size_t checked(const ObjectTable& table, py::ssize_t i) {
-  const auto size = static_cast<py::ssize_t>(table.size());
-  if (i < 0) i += size;
-  if (i < 0 || i >= size) throw py::index_error("the table has " + std::to_string(size) + " entries");
-  return static_cast<std::size_t>(i);
+std::size_t from_start(const ObjectTable& table, py::ssize_t i) {
+  return static_cast<std::size_t>(i < 0 ? i + static_cast<py::ssize_t>(table.size()) : i);  // what stays negative is past any end
+}
+
+[[noreturn]] void refuse(const ObjectTable& table) {
+  throw py::index_error("the table has " + std::to_string(table.size()) + " entries");
+}
+
+py::object item(const ObjectTable& table, py::ssize_t i) {
+  PyObject* const entry = table.get(from_start(table, i));
+  if (entry == nullptr) refuse(table);
+  return py::reinterpret_steal<py::object>(entry);
+}
+
+void set_item(ObjectTable& table, py::ssize_t i, const py::object& value) {
+  if (!table.set(from_start(table, i), Py_NewRef(value.ptr()))) refuse(table);
 }
 
 py::list slice(const ObjectTable& table, const py::slice& which) {
@@ -17,7 +28,9 @@ py::list slice(const ObjectTable& table, const py::slice& which) {
   if (!which.compute(table.size(), &start, &stop, &step, &count)) throw py::error_already_set();
   py::list out(count);
   for (std::size_t k = 0; k < count; ++k, start += step) {
-    PyList_SET_ITEM(out.ptr(), static_cast<py::ssize_t>(k), Py_NewRef(table[start]));
+    PyObject* const entry = table.get(start);
+    if (entry == nullptr) refuse(table);  // it was truncated meanwhile
+    PyList_SET_ITEM(out.ptr(), static_cast<py::ssize_t>(k), entry);
   }
   return out;
 }
@@ -49,9 +62,9 @@ void bind_object_table(py::module_& m) {
       .def(py::init<>())
       .def("__len__", &ObjectTable::size)
       .def("__iter__", [](const py::object& self) { return py::reinterpret_steal<py::object>(PySeqIter_New(self.ptr())); })
-      .def("__getitem__", [](const ObjectTable& t, py::ssize_t i) { return py::reinterpret_borrow<py::object>(t[checked(t, i)]); }, py::arg("index"))
+      .def("__getitem__", &item, py::arg("index"))
       .def("__getitem__", &slice, py::arg("index"))
-      .def("__setitem__", [](ObjectTable& t, py::ssize_t i, const py::object& value) { t.set(checked(t, i), Py_NewRef(value.ptr())); }, py::arg("index"), py::arg("value"))
+      .def("__setitem__", &set_item, py::arg("index"), py::arg("value"))
       .def("append", [](ObjectTable& t, const py::object& value) { t.append(value.ptr()); }, py::arg("value"))
       .def("fill", [](ObjectTable& t, const py::object& value, std::size_t count) { t.fill(value.ptr(), count); }, py::arg("value"), py::arg("count"))
       .def("extend", &extend, py::arg("values"))

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <vector>
@@ -7,16 +8,19 @@
 #include "interpreter.hpp"
 #include "column.hpp"
 #include "penstock/priority_heap.hpp"
+#include "python_mutex.hpp"
 
 namespace penstock::bindings {
 namespace {
 
 /// The heap with an integer value for each entry. A handle is (times the slot was used, slot), so that a handle of an
-/// entry that has left is known for what it is after its slot is used again. The tables are guarded by the GIL.
+/// entry that has left is known for what it is after its slot is used again. Python's threads take turns at the tables;
+/// batches go into the heap and out of it without the GIL.
 class ValueHeap {
  public:
   std::int64_t push(double rank, std::int64_t value) {
     require_number(rank, 0, 1);
+    const std::scoped_lock lock(tables_);
     const TaskId slot = take_slot(value);
     heap_.push({slot, Rank{rank}, pushed_++});
     return handle(slot);
@@ -32,14 +36,18 @@ class ValueHeap {
     for (std::size_t k = 0; k < n; ++k) require_number(ranks.values()[k], k, n);
     std::vector<HeapEntry> entries(n);
     std::vector<std::int64_t> handles(n);
-    for (std::size_t k = 0; k < n; ++k) {
-      entries[k] = {take_slot(values.values()[k]), Rank{ranks.values()[k]}, pushed_++};
-      handles[k] = handle(entries[k].task);
+    {
+      const std::scoped_lock lock(tables_);
+      for (std::size_t k = 0; k < n; ++k) {
+        entries[k] = {take_slot(values.values()[k]), Rank{ranks.values()[k]}, pushed_++};
+        handles[k] = handle(entries[k].task);
+      }
     }
     try {
       const WithoutGil release;
       heap_.push(std::span<const HeapEntry>(entries));
     } catch (...) {
+      const std::scoped_lock lock(tables_);
       for (const HeapEntry& entry : entries) free_slot(entry.task);
       throw;
     }
@@ -48,7 +56,11 @@ class ValueHeap {
   py::tuple pop() {
     const auto entry = heap_.pop();
     if (!entry) throw py::index_error("pop from an empty PriorityHeap");
-    return py::make_tuple(entry->rank.value, free_slot(entry->task));
+    const std::int64_t value = [&] {
+      const std::scoped_lock lock(tables_);
+      return free_slot(entry->task);
+    }();
+    return py::make_tuple(entry->rank.value, value);
   }
   py::tuple pop_many(std::size_t count) {
     std::vector<HeapEntry> entries(std::min(count, heap_.size()));
@@ -59,17 +71,27 @@ class ValueHeap {
     }
     std::vector<double> ranks(got);
     std::vector<std::int64_t> values(got);
-    for (std::size_t k = 0; k < got; ++k) {
-      ranks[k] = entries[k].rank.value;
-      values[k] = free_slot(entries[k].task);
+    {
+      const std::scoped_lock lock(tables_);
+      for (std::size_t k = 0; k < got; ++k) {
+        ranks[k] = entries[k].rank.value;
+        values[k] = free_slot(entries[k].task);
+      }
     }
     return py::make_tuple(bytes_of(ranks), bytes_of(values));
   }
   py::object peek() {
-    const auto entry = heap_.peek();
-    return entry ? py::make_tuple(entry->rank.value, values_[index(entry->task)]) : py::object(py::none());
+    std::optional<HeapEntry> entry;
+    std::int64_t value = 0;
+    {
+      const std::scoped_lock lock(tables_);
+      entry = heap_.peek();
+      if (entry) value = values_[index(entry->task)];
+    }
+    return entry ? py::make_tuple(entry->rank.value, value) : py::object(py::none());
   }
   bool cancel(std::int64_t given) {
+    const std::scoped_lock lock(tables_);
     const auto slot = slot_of(given);
     if (!slot || !heap_.cancel(*slot)) return false;
     free_slot(*slot);
@@ -77,6 +99,7 @@ class ValueHeap {
   }
   bool rerank(std::int64_t given, double rank) {
     require_number(rank, 0, 1);
+    const std::scoped_lock lock(tables_);
     const auto slot = slot_of(given);
     return slot && heap_.rerank({*slot, Rank{rank}, pushed_++});
   }
@@ -117,7 +140,8 @@ class ValueHeap {
   }
 
   Tickets tickets_;
-  PriorityHeap heap_{tickets_, 0};  // one thread at a time, the one with the GIL
+  PriorityHeap heap_{tickets_, 0};
+  PythonMutex tables_;  // what follows
   std::uint64_t pushed_ = 0;
   std::vector<std::int64_t> values_;
   std::vector<std::uint32_t> uses_;

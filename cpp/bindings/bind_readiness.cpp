@@ -1,3 +1,5 @@
+#include <mutex>
+
 #include "binding.hpp"
 #include "interpreter.hpp"
 #include "column.hpp"
@@ -7,18 +9,24 @@
 namespace penstock::bindings {
 namespace {
 
-py::tuple grow(Readiness& r, std::size_t count, const py::object& indptr, const py::object& indices) {
+/// The core leaves it to its caller that one thread grows the graph at a time, and growing is done without the GIL.
+struct Graph : Readiness {
+  std::mutex growing;
+};
+
+py::tuple grow(Graph& r, std::size_t count, const py::object& indptr, const py::object& indices) {
   const Column<std::int64_t> starts(indptr, "indptr"), predecessors(indices, "indices");
   std::vector<TaskId> ready;
   TaskId first{};
   {
     const WithoutGil release;
+    const std::scoped_lock lock(r.growing);
     first = r.grow(count, starts.values(), predecessors.values(), ready);
   }
   return py::make_tuple(index(first), plain(ready));
 }
 
-Ids complete(Readiness& r, const Ids& tasks) {
+Ids complete(Graph& r, const Ids& tasks) {
   Ids freed;
   for (const std::uint32_t task : tasks) {
     if (task >= r.size()) {
@@ -30,7 +38,7 @@ Ids complete(Readiness& r, const Ids& tasks) {
 }
 
 /// Completes everything in topological order, without a Python object a task; returns how many there were.
-std::size_t drain(Readiness& r, const Ids& ready) {
+std::size_t drain(Graph& r, const Ids& ready) {
   const WithoutGil release;
   std::vector<TaskId> wave, next;
   for (const std::uint32_t t : ready) wave.push_back(TaskId{t});
@@ -62,14 +70,14 @@ void bind_readiness(py::module_& m) {
       py::set_error(cycle_error, py::cast(plain(error.cycle())));
     }
   });
-  py::class_<Readiness>(m, "Readiness")
+  py::class_<Graph>(m, "Readiness")
       .def(py::init<>())
       .def("grow", &grow, py::arg("count"), py::arg("indptr") = py::none(), py::arg("indices") = py::none())
       .def("complete", &complete, py::arg("tasks"))
       .def("drain", &drain, py::arg("ready"))
-      .def("unmet", [](const Readiness& r, std::uint32_t t) { return r.unmet(TaskId{t}); }, py::arg("task"))
-      .def("edges", &Readiness::edges)
-      .def("__len__", &Readiness::size);
+      .def("unmet", [](const Graph& r, std::uint32_t t) { return r.unmet(TaskId{t}); }, py::arg("task"))
+      .def("edges", [](const Graph& r) { return r.edges(); })
+      .def("__len__", [](const Graph& r) { return r.size(); });
   m.def("bottom_levels", &bottom_levels, py::arg("count"), py::arg("indptr"), py::arg("indices"),
         py::arg("weights") = py::none());
 }

@@ -131,7 +131,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     Instant finished = begun;  // one reading ends a task and begins the next
     std::size_t done = 0;
     for (;;) {
-      const std::size_t k = hand.next.fetch_add(1, std::memory_order_seq_cst);
+      const std::size_t k = claim_next(hand);
       if (k >= n) break;
       Report one{};
       if (run_one(hand.starts[k], worker, n == 1, clock, finished, one)) reports.push_back(one);
@@ -153,6 +153,11 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     task_ns = std::max(each, task_ns / 4);
     if (n == 1) luck = std::max(luck, 1);  // the next may come as soon as this one is known to be done
   }
+}
+
+std::size_t Crew::claim_next(Hand& hand) {
+  const std::scoped_lock lock(hand.claiming);
+  return hand.next.fetch_add(1, std::memory_order_seq_cst);
 }
 
 /// True: `report` is to be sent. False: it failed or stands for further work, and a hook has dealt with it.
@@ -203,10 +208,10 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskC
 py::object Crew::call(const Start& start) {
   const auto id = static_cast<py::ssize_t>(index(start.task));
   // Held for the call: whatever runs meanwhile may change the tables.
-  const py::object callable = py::reinterpret_borrow<py::object>((*functions_)[index(start.task)]);
-  const py::object arguments = py::reinterpret_borrow<py::object>((*arguments_)[index(start.task)]);
-  PyObject* function = callable.ptr();
   const auto steal_object = [](PyObject* result) { return py::reinterpret_steal<py::object>(result); };
+  const py::object callable = steal_object(functions_->get(index(start.task)));
+  const py::object arguments = steal_object(arguments_->get(index(start.task)));
+  PyObject* function = callable.ptr();
   if (arguments.is_none()) return steal_object(interpreter_call([&] { return PyObject_CallNoArgs(function); }));
   if (PyTuple_CheckExact(arguments.ptr())) {
     return steal_object(interpreter_call([&] { return PyObject_Call(function, arguments.ptr(), nullptr); }));
@@ -236,7 +241,7 @@ py::object Crew::call_with_results(PyObject* function, const Inputs& inputs, std
     values = many.data();
   }
   for (std::size_t e = begin; e < end; ++e) {
-    values[e - begin + 1] = Py_NewRef((*results_)[inputs.indices[e]]);
+    values[e - begin + 1] = results_->get(inputs.indices[e]);
   }
   PyObject* result = interpreter_call([&] {
     return PyObject_Vectorcall(function, values + 1, (end - begin) | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
@@ -251,6 +256,7 @@ bool Crew::may_hold_work(PyObject* value, int depth) const {
   PyTypeObject* type = Py_TYPE(value);
   if (is_atom(type)) return false;
   const auto inside = [&](PyObject* element) { return may_hold_work(element, depth + 1); };
+  if (kFreeThreaded && (PyList_Check(value) || PyDict_Check(value))) return copy_may_hold_work(value, depth);
   if (PyList_Check(value) || PyTuple_Check(value)) {
     const Py_ssize_t size = Py_SIZE(value);
     PyObject** elements = PySequence_Fast_ITEMS(value);
@@ -269,9 +275,25 @@ bool Crew::may_hold_work(PyObject* value, int depth) const {
     while (const auto element = py::reinterpret_steal<py::object>(PyIter_Next(elements.ptr()))) {
       if (inside(element.ptr())) return true;
     }
-    return false;
+    if (PyErr_Occurred() == nullptr) return false;
+    PyErr_Clear();  // another thread changes it
+    return true;
   }
   return PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(deferred_.ptr())) != 0;
+}
+
+/// The same of a list or dict that other threads may change meanwhile.
+bool Crew::copy_may_hold_work(PyObject* value, int depth) const {
+  if (depth >= kMostDepth) return true;
+  const auto copy = py::reinterpret_steal<py::object>(PyDict_Check(value) ? PyDict_Items(value) : PyList_AsTuple(value));
+  if (copy) {
+    // A tuple of the list's elements, or a list of pairs; nobody else knows of either.
+    PyObject** elements = PySequence_Fast_ITEMS(copy.ptr());
+    const int inner = PyDict_Check(value) ? depth : depth + 1;  // the pair is looked into one deeper
+    return std::any_of(elements, elements + Py_SIZE(copy.ptr()), [&](PyObject* e) { return may_hold_work(e, inner); });
+  }
+  PyErr_Clear();  // no memory
+  return true;
 }
 
 /// Calls Python code of ours that runs a user's callbacks, one of which may fork.
@@ -307,18 +329,24 @@ bool Crew::others_have_cards(std::uint32_t worker) const {
   return false;
 }
 
+/// Moves one card of another worker's hand to the thief, if the machine has room for it.
+std::optional<Start> Crew::take_card(Hand& hand, std::uint32_t thief) {
+  // Nobody else claims a card between here and the fetch_add; the lease comes first because a claimed card must run.
+  const std::scoped_lock lock(hand.claiming);
+  const std::size_t k = hand.next.load(std::memory_order_seq_cst);
+  if (k >= hand.end.load(std::memory_order_seq_cst)) return {};
+  const std::optional<Start> mine = door_->core().split(hand.starts[k], thief, clock_now());
+  if (mine) hand.next.fetch_add(1, std::memory_order_seq_cst);
+  return mine;
+}
+
 /// Runs one task that another worker has taken and not begun.
 bool Crew::steal(std::uint32_t thief) {
   for (std::size_t w = 0; w < hands_.size(); ++w) {
     Hand& hand = *hands_[w];
     if (w == thief) continue;
-    const std::size_t k = hand.next.load(std::memory_order_seq_cst);
-    if (k >= hand.end.load(std::memory_order_seq_cst)) continue;
-    // With the GIL held nobody else claims a card between here and the fetch_add; the lease comes first because a
-    // claimed card must run.
-    const std::optional<Start> mine = door_->core().split(hand.starts[k], thief, clock_now());
+    const std::optional<Start> mine = take_card(hand, thief);
     if (!mine) continue;
-    hand.next.fetch_add(1, std::memory_order_seq_cst);
     std::vector<Report> reports;
     Report one{};
     TaskClock clock;

@@ -9,16 +9,20 @@
 // The GIL. Tables hold Python objects and are touched with the GIL held only; a worker has it while it runs the tasks in
 // its hand, and takes, reports and sleeps without. So while one worker runs Python, the other does the core's part,
 // which takes about as long for tiny tasks. Nothing that the core locks is held by a thread that waits for the GIL.
+// On a free-threaded interpreter "with the GIL held" means attached to the interpreter, and what the GIL guards elsewhere
+// has a PythonMutex: the tables, and each hand's claims.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "binding.hpp"
 #include "door.hpp"
 #include "object_table.hpp"
+#include "python_mutex.hpp"
 #include "task_clock.hpp"
 #include "turnstile.hpp"
 #include "watch.hpp"
@@ -55,6 +59,7 @@ class Crew {
  private:
   struct Hand {
     std::array<Start, kMostAtOnce> starts;
+    PythonMutex claiming;  // of its owner's next card, and of a card that another worker moves to itself
     std::atomic<std::size_t> next{0}, end{0};
   };
 
@@ -63,9 +68,12 @@ class Crew {
   py::object call(const Start& start);
   py::object call_with_results(PyObject* function, const Inputs& inputs, std::uint32_t task);
   bool may_hold_work(PyObject* value, int depth) const;
+  bool copy_may_hold_work(PyObject* value, int depth) const;
   template <class F>
   void hook(F&& call);
   void end_if_copy(PyObject* error);
+  static std::size_t claim_next(Hand& hand);
+  std::optional<Start> take_card(Hand& hand, std::uint32_t thief);
   bool steal(std::uint32_t thief);
   bool others_have_cards(std::uint32_t worker) const;
   std::vector<std::uint32_t> report(std::vector<Report>& reports);

@@ -2,7 +2,7 @@
 
 #include "penstock/readiness.hpp"
 
-PYBIND11_MODULE(_core, m) {
+PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
   using namespace penstock::bindings;
   m.doc() = "penstock's native core: scheduler, priority heap, readiness, ledger, event log, worker loop.";
   m.attr("__version__") = PENSTOCK_VERSION;

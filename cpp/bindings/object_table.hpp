@@ -2,17 +2,20 @@
 // once; so a batch of a million tasks of one function costs a pointer for each thousand of them, to store, to free,
 // and to walk for the garbage collector.
 //
-// Guarded by the GIL. Entries never move between ids; a page gets entries of its own when one of them differs.
+// Any thread that is attached to the interpreter may call it. Entries never move between ids; a page gets entries of its
+// own when one of them differs.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "binding.hpp"
+#include "python_mutex.hpp"
 
 namespace penstock::bindings {
 
@@ -26,23 +29,34 @@ class ObjectTable {
   ObjectTable& operator=(const ObjectTable&) = delete;
   ~ObjectTable() { truncate(0); }
 
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
-
-  /// The entry, borrowed. Precondition: i < size().
-  [[nodiscard]] PyObject* operator[](std::size_t i) const noexcept {
-    const Page& page = pages_[i >> kPageBits];
-    return page.own ? (*page.own)[i & (kPage - 1)] : page.shared;
+  [[nodiscard]] std::size_t size() const {
+    const std::scoped_lock lock(mutex_);
+    return size_;
   }
 
-  /// Takes over the reference to `object`. Precondition: i < size().
-  void set(std::size_t i, PyObject* object) {
-    PyObject*& slot = own_entries(i >> kPageBits)[i & (kPage - 1)];
-    PyObject* const before = std::exchange(slot, object);
-    Py_DECREF(before);  // last: it may run any code
+  /// A new reference to the entry, or null: there is none.
+  [[nodiscard]] PyObject* get(std::size_t i) const {
+    const std::scoped_lock lock(mutex_);
+    if (i >= size_) return nullptr;
+    const Page& page = pages_[i >> kPageBits];
+    return Py_NewRef(page.own ? (*page.own)[i & (kPage - 1)] : page.shared);
+  }
+
+  /// Takes over the reference to `object`, in any case. Returns whether there is such an entry.
+  bool set(std::size_t i, PyObject* object) {
+    bool there = false;
+    {
+      const std::scoped_lock lock(mutex_);
+      there = i < size_;
+      if (there) object = std::exchange(own_entries(i >> kPageBits)[i & (kPage - 1)], object);
+    }
+    Py_DECREF(object);  // the one before, or the one given; last, since it may run any code
+    return there;
   }
 
   /// Appends an object `count` times.
   void fill(PyObject* object, std::size_t count) {
+    const std::scoped_lock lock(mutex_);
     while (count > 0) {
       const std::size_t at = size_ & (kPage - 1), here = std::min(count, kPage - at);
       if (at == 0) pages_.push_back({Py_NewRef(object), nullptr});
@@ -59,6 +73,7 @@ class ObjectTable {
 
   /// Lets each whole page between two entries whose entries are all one object hold that object once again.
   void share(std::size_t first, std::size_t last) {
+    const std::scoped_lock lock(mutex_);
     for (std::size_t p = first >> kPageBits; (p + 1) << kPageBits <= std::min(last, size_); ++p) {
       Page& page = pages_[p];
       if (!page.own) continue;
@@ -72,22 +87,26 @@ class ObjectTable {
 
   /// Drops the entries from `size` on.
   void truncate(std::size_t size) {
-    while (size_ > size) {
-      Page& page = pages_.back();
-      const std::size_t first = (pages_.size() - 1) << kPageBits;
+    while (true) {
       PyObject* dropped = nullptr;
-      if (page.own) {
-        dropped = (*page.own)[--size_ - first];
-      } else {
-        size_ = std::max(size, first);
-        if (size_ == first) dropped = page.shared;
+      {
+        const std::scoped_lock lock(mutex_);
+        if (size_ <= size) return;
+        Page& page = pages_.back();
+        const std::size_t first = (pages_.size() - 1) << kPageBits;
+        if (page.own) {
+          dropped = (*page.own)[--size_ - first];
+        } else {
+          size_ = std::max(size, first);
+          if (size_ == first) dropped = page.shared;
+        }
+        if (size_ == first) pages_.pop_back();
       }
-      if (size_ == first) pages_.pop_back();
       Py_XDECREF(dropped);  // last, as in set()
     }
   }
 
-  /// For the garbage collector: each reference that the table holds, once.
+  /// For the garbage collector, which stops all threads meanwhile: each reference that the table holds, once.
   int traverse(visitproc visit, void* arg) const {
     for (std::size_t p = 0; p < pages_.size(); ++p) {
       const Page& page = pages_[p];
@@ -120,6 +139,7 @@ class ObjectTable {
     return *page.own;
   }
 
+  mutable PythonMutex mutex_;
   std::vector<Page> pages_;
   std::size_t size_ = 0;
 };

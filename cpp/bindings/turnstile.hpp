@@ -2,7 +2,8 @@
 //
 // A worker needs the GIL for some tens of microseconds, to run a batch of tiny tasks, and then works without it for
 // about as long. Who asks for a GIL that is held sleeps, and waking up takes longer than the batch of the other. So a
-// worker that sees another inside watches for a moment whether it leaves; only after that it asks.
+// worker that sees another inside watches for a moment whether it leaves; only after that it asks. On a free-threaded
+// interpreter all are inside at once, and nobody watches.
 #pragma once
 
 #include <atomic>
@@ -11,6 +12,7 @@
 #include "binding.hpp"
 #include "interpreter.hpp"
 #include "penstock/atom.hpp"
+#include "python_mutex.hpp"
 
 namespace penstock::bindings {
 
@@ -34,7 +36,7 @@ class Turnstile {
   }
 
  private:
-  static int looks() { return std::thread::hardware_concurrency() > 1 ? 1000 : 0; }
+  static int looks() { return !kFreeThreaded && std::thread::hardware_concurrency() > 1 ? 1000 : 0; }
   const int kLooks = looks();  // some 40 us
   std::atomic<int> inside_{0};
 };

@@ -7,7 +7,7 @@ import select
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -59,10 +59,10 @@ class Mailbox:
             with suppress(BlockingIOError):
                 os.read(self._read, 4096)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the program's end, `os` may be gone by now
         # Only here: whoever can still call `put` holds a reference, so the descriptors cannot be somebody else's by then.
-        os.close(self._read)
-        os.close(self._write)
+        close(self._read)
+        close(self._write)
 
 
 @contextmanager

@@ -305,7 +305,8 @@ def test_cpu_time_and_peak_memory_are_those_of_the_attempt(processes: Any) -> No
     assert 0.2 <= big.cpu_s < 2
     assert small.cpu_s < 0.15
     assert 200 << 20 < big.peak_memory < 400 << 20
-    assert small.peak_memory < 120 << 20
+    if getattr(sys, "_is_gil_enabled", lambda: True)():  # else the interpreter gives freed memory back late
+        assert small.peak_memory < 120 << 20
 
 
 def test_cpu_time_of_a_tasks_own_children_counts(processes: Any) -> None:
