@@ -190,27 +190,24 @@ def _second_hangs(seconds: float) -> None:
 
 def test_total_timeout_also_ends_a_task_that_waits_for_room_again() -> None:
     gate = threading.Event()
-    took: list[int] = []
-
-    @task(total_timeout=0.2, retries=1, retry=Retry(attempts=2, first_wait_s=0.05, jitter_s=0))
-    def starved() -> None:
-        took.append(1)
-        broken()
+    held: list[Any] = []
 
     @task(priority=-1)
     def hog() -> None:
         assert gate.wait(30)
 
     with Runtime(workers=1) as runtime:
-        first = runtime.submit(starved)
-        while not took:
-            time.sleep(0.001)
-        held = runtime.submit(hog)
+
+        @task(total_timeout=0.2, retries=1, retry=Retry(attempts=2, first_wait_s=0.05, jitter_s=0))
+        def starved() -> None:
+            held.append(runtime.submit(hog))  # which has the worker next
+            broken()
+
         with pytest.raises(TimeoutError, match="total_timeout"):
-            first.result(30)
+            runtime.submit(starved).result(30)
         gate.set()
-        held.result(30)
-    assert took == [1]
+        held[0].result(30)
+    assert len(held) == 1
 
 
 def test_the_runs_own_timeout_fails_what_runs_and_cancels_what_waits() -> None:
