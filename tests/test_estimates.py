@@ -27,6 +27,26 @@ def test_tasks_of_a_group_are_expected_to_take_its_mean():
     assert learner.told == 1
 
 
+def test_what_the_core_was_told_before_counts():
+    learner = Learner(np.zeros(2, np.uint32))
+    learner.begin(np.zeros(2, np.int64))
+    log_of(learner, [(0, SECOND)], 2)
+    assert learner.told == 1  # as expected from the beginning, but nobody had said so
+
+
+def test_tasks_that_did_something_else_teach_nothing():
+    learner = Learner(np.zeros(3, np.uint32), ignored=[{0}])
+    learner.begin()
+    scheduler = _core.Scheduler(0)
+    scheduler.submit(3, now=0)
+    scheduler.log.append(9, task=1, time=0)  # it made tasks
+    for task in (0, 1):
+        scheduler.log.append(4, task=task, value=1, time=0)
+    learner.follow(scheduler, 0)
+    assert learner.expected_ns()[2] == SECOND
+    assert learner.told == 0
+
+
 def test_the_core_is_told_only_of_changes_that_matter():
     learner = Learner(np.zeros(100, np.uint32))
     learner.begin()

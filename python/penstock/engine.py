@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from penstock.executors import Report
     from penstock.journal.keeper import Journal
     from penstock.journal.recall import Recall
+    from penstock.learning import Learning
     from penstock.masking import Mask
     from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
@@ -112,6 +113,7 @@ class Engine(Bookkeeping):
         self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
         self.journal: Journal | None = None  # makes each success durable before it is told; see `deferred`
         self.recall: Recall | None = None  # knows what need not run again
+        self.learning: Learning | None = None  # tells the core what run times to expect, as the run shows them
         self.skips: list[tuple[int, list[str]]] = []  # which task had which others skipped
         self.timers = Timers(self.scheduler.ring)
         self.attempts_of = Attempts(self)
@@ -134,11 +136,16 @@ class Engine(Bookkeeping):
     # ------------------------------------------------------------------------------------------------- submitting
 
     def submit_calls(
-        self, calls: Sequence[Call[Any]], names: Sequence[str] | None = None, places: array[int] | None = None
+        self,
+        calls: Sequence[Call[Any]],
+        names: Sequence[str] | None = None,
+        places: array[int] | None = None,
+        expected: array[int] | None = None,
     ) -> range:
         """Add calls; those that they depend on are in `calls` or in this engine already.
 
-        `places`: of each in a plan, once a run; see `planning.places`.
+        `places`: of each in a plan, once a run; see `planning.places`. `expected`: run times in ns, 0: unknown; None: what
+        the calls' `duration=` says.
 
         Raises:
             ResourceError: a task could never start; nothing was added.
@@ -158,7 +165,7 @@ class Engine(Bookkeeping):
             if self.recall is not None:
                 specs = self._recalled(first, calls, names)
             try:
-                self._submit(specs, indptr, indices, places)
+                self._submit(specs, indptr, indices, places, expected)
             except Exception:
                 self._take_back(first)
                 raise
@@ -174,6 +181,7 @@ class Engine(Bookkeeping):
         for k, call in enumerate(calls):
             if (instead := recall.instead(call)) is not None:
                 self.put_instead(first + k, *instead)
+                recall.answered.add(first + k)
                 specs[k] = recall.spec_of(call.spec)
             elif (asking := recall.function_of(self, call)) is not None:
                 self.functions[first + k] = self.callable_of(call.spec, asking)
@@ -231,10 +239,18 @@ class Engine(Bookkeeping):
             return range(first, first + count)
 
     def _submit(
-        self, specs: list[TaskSpec], indptr: array[int], indices: array[int], places: array[int] | None = None
+        self,
+        specs: list[TaskSpec],
+        indptr: array[int],
+        indices: array[int],
+        places: array[int] | None = None,
+        expected: array[int] | None = None,
     ) -> None:
         self._ensure_running(specs)
         shapes = array("I", [self._shape(spec) for spec in specs])
+        columns = _times(specs, len(specs))
+        if expected is not None:
+            columns["expected"] = expected
         try:
             _, settled = self.scheduler.submit(
                 len(specs),
@@ -243,7 +259,7 @@ class Engine(Bookkeeping):
                 indptr=indptr,
                 indices=indices,
                 place=places,
-                **_times(specs, len(specs)),
+                **columns,
             )
         except _core.CycleError as error:
             base = len(self.names) - len(specs)
@@ -632,6 +648,8 @@ class Engine(Bookkeeping):
     def set_policy(self, policy: Policy) -> None:
         self.policy = policy
         self.scheduler.set_policy(*policy.to_core())
+        if self.learning is not None:
+            self.learning.consider()
 
     def cancel(self, tasks: Iterable[int], cause: Cause = Cause.CANCELLED) -> None:
         """End tasks that have not ended. Processes and commands are killed; a thread's result is dropped."""
@@ -744,6 +762,8 @@ class Engine(Bookkeeping):
         self.guard.close()
         self.admission.close()
         self.log.close()
+        if self.learning is not None:
+            self.learning.close()
         self.timers.clear()
         self.settled(self.awaited())
         # The crew is a native object: a cycle through it is never collected. Threads that are still in it hold it.

@@ -13,7 +13,7 @@ logarithms around what a slope is before anything is seen: 1 for an estimate (it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,6 +54,8 @@ class Learner:
         sizes: shape (n_tasks, n_hints), >= 0: what else is known of each task; None: nothing.
         tolerance: the core is told of a group when the expectation of some task in it has moved by more than this share.
 
+        ignored: tasks that teach nothing, by id: their functions did not run. They may become more.
+
     Attributes:
         told: how often the core was told.
     """
@@ -65,8 +67,10 @@ class Learner:
         estimates_ns: npt.NDArray[np.int64] | None = None,
         sizes: Floats | None = None,
         tolerance: float = 0.1,
+        ignored: Sequence[Container[int]] = (),
     ) -> None:
         self.tolerance = tolerance
+        self._ignored = ignored
         self.told = 0
         self._groups = np.ascontiguousarray(groups, np.uint32)
         count = len(self._groups)
@@ -106,6 +110,7 @@ class Learner:
         self._took = np.zeros(count)
         self._fit_at = np.ones(kinds)
         self._open = np.ones(count, bool)
+        self._odd: set[int] = set()
         self._told_ns = np.zeros(count)
         self._cursor = self._submitted = 0
 
@@ -113,9 +118,13 @@ class Learner:
         """Return what is expected of each task now, shape (n_tasks,); before anything is known, 1 s for an average task."""
         return np.maximum(self._expected(), 1.0).astype(np.int64)
 
-    def begin(self) -> npt.NDArray[np.int64]:
-        """Return `expected_ns()`, for the submission; from then on the core counts as told of it."""
-        self._told_ns = self._expected()
+    def begin(self, told_ns: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Return `expected_ns()`, for the submission; from then on the core counts as told of it.
+
+        Args:
+            told_ns: shape (n_tasks,): what the core was told instead, when it knows of the tasks already; 0: nothing.
+        """
+        self._told_ns = self._expected() if told_ns is None else np.asarray(told_ns, np.float64)
         return self.expected_ns()
 
     def follow(self, scheduler: _core.Scheduler, now: int | None = None) -> None:
@@ -132,10 +141,13 @@ class Learner:
         self._cursor += len(rows)
         ended = rows[(rows["kind"] == EventKind.SUCCEEDED) & (rows["task"] < len(self._groups))]
         self._open[ended["task"]] = False
+        self._odd.update(rows["task"][rows["kind"] == EventKind.DEFERRED].tolist())  # the last attempt only gathers
         submitted = min(len(scheduler), len(self._groups))
         fresh = submitted > self._submitted and self._submitted > 0  # they came with what was expected at the beginning
         self._submitted = submitted
         for task, took in zip(ended["task"].tolist(), ended["value"].tolist(), strict=True):
+            if task in self._odd or any(task in some for some in self._ignored):
+                continue
             group = int(self._groups[task])
             seen = self._seen[group]
             self._took[task] = took
@@ -172,6 +184,6 @@ class Learner:
         affected = np.zeros(len(self._level), bool)
         affected[self._groups[moved]] = True
         tasks = np.flatnonzero(there & affected[self._groups]).astype(np.uint32)
-        self._told_ns[tasks] = expected[tasks]
         scheduler.expect(tasks, np.maximum(expected[tasks], 1.0).astype(np.int64), now)
+        self._told_ns[tasks] = expected[tasks]
         self.told += 1

@@ -279,6 +279,7 @@ def places(
     workers: int | None = None,
     budget_s: float = PLAN_BUDGET_S,
     seed: int = 0,
+    durations_s: Sequence[float | None] | None = None,
 ) -> array[int] | None:
     """Return each task's place in the plan that a run under this policy goes by, or None when it goes without.
 
@@ -289,7 +290,7 @@ def places(
     Where a plan must be kept to and the budget ends before there is one, or is 0, the order is that of bottom levels.
 
     Args:
-        frozen, limits, workers, seed: as in `make_schedule`.
+        frozen, limits, workers, seed, durations_s: as in `make_schedule`.
         policy: of the run.
         budget_s: seconds; 0 for no search.
     """
@@ -302,15 +303,17 @@ def places(
         or policy.critical_path <= 0
         or budget_s == 0
         or len(frozen.calls) > MOST_TASKS
-        or all(spec.duration_s is None for spec in specs)
+        or (durations_s is None and all(spec.duration_s is None for spec in specs))
         or any(spec.deadline_s is not None for spec in specs)
     ):
         return None
-    made = make_schedule(frozen, limits, workers=workers, budget_s=budget_s, seed=seed, greedy=not keeps)
+    made = make_schedule(
+        frozen, limits, durations_s=durations_s, workers=workers, budget_s=budget_s, seed=seed, greedy=not keeps
+    )
     if made.complete:
         order: Sequence[int] = made.order
     elif keeps:
-        order = _by_levels(frozen)
+        order = _by_levels(frozen, durations_s)
     else:
         return None
     found = array("I", bytes(4 * len(order)))
@@ -319,9 +322,10 @@ def places(
     return found
 
 
-def _by_levels(frozen: FrozenPipeline) -> list[int]:
+def _by_levels(frozen: FrozenPipeline, durations_s: Sequence[float | None] | None = None) -> list[int]:
     """Return the tasks by bottom level, the longest first: each after what it waits for, as every task counts at least 1 ns."""
-    lengths = array("q", [max(1, round((call.spec.duration_s or 0) * NS)) for call in frozen.calls])
+    known = [call.spec.duration_s for call in frozen.calls] if durations_s is None else durations_s
+    lengths = array("q", [max(1, round((length or 0) * NS)) for length in known])
     packed = _core.plan_levels(lengths, frozen.indptr, frozen.indices)
     assert packed is not None, "without a budget there is always an end"
     levels = array("q", packed)

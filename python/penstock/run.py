@@ -20,6 +20,7 @@ from penstock.engine import Engine
 from penstock.errors import Cancelled, OptionError, PenstockError, ResultError, TaskFailed, message_of
 from penstock.explain import why
 from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
+from penstock.learning import Expectations, learn
 from penstock.observe.attach import Observers, attach
 from penstock.observe.events import EventKind, one_each, read
 from penstock.observe.text import interrupted_text
@@ -168,8 +169,18 @@ class Run:
                 self._engine.end_after(timeout_s)
             if frozen.calls:
                 policy, kept = self._engine.policy, self._engine.limits
-                planned = places(frozen, kept, policy, workers=workers, budget_s=plan_budget_s)
-                self._engine.submit_calls(frozen.calls, frozen.names, planned)
+                known = Expectations.of(frozen, self._journal)
+                planned = places(
+                    frozen,
+                    kept,
+                    policy,
+                    workers=workers,
+                    budget_s=known.worth(plan_budget_s, kept),
+                    durations_s=known.seconds,
+                )
+                self._engine.submit_calls(frozen.calls, frozen.names, planned, known.column)
+                if planned is None:
+                    learn(self._engine, frozen.calls, known.column)
         except BaseException:
             self._end()
             raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock._version import __version__
 from penstock.journal.cache import Cache
+from penstock.journal.durations import earlier, summary
 from penstock.journal.errors import Damaged, StoreError
 from penstock.journal.packs import START, PackKind, write_json
 from penstock.journal.place import RunLock, make_private, new_run_folder, run_numbers
@@ -26,6 +27,7 @@ from penstock.journal.writer import Writer
 if TYPE_CHECKING:
     from penstock.engine import Engine
     from penstock.keeping import Keeping
+    from penstock.pipeline import FrozenPipeline
 
 __all__ = ["Journal", "open_journal", "run_to_resume"]
 
@@ -227,13 +229,27 @@ class Journal:
     def close(self, ending: str) -> None:
         """Commit the rest of the closed log and how the run ended; then it can be resumed, or removed."""
         try:
-            self._writer.close({"ending": ending, "unstored": len(self._writer.unstored)} if self._begun else None)
+            self._writer.close(self._ending(ending) if self._begun else None)
             if not self._begun and self.past is None:
                 shutil.rmtree(self._folder, ignore_errors=True)  # the run was refused before it began
         finally:
             if self._made_cache is not None:
                 self._made_cache.close()
             self._lock.release()
+
+    def earlier(self, frozen: FrozenPipeline) -> list[int]:
+        """Return what the pipeline's tasks took in earlier runs of this store, in ns by position; 0: nobody knows."""
+        labels = {id(call.spec): self._writer.label(call.spec) for call in frozen.calls}
+        hidden = self._writer.hidden
+        names = [(labels[id(call.spec)], hidden(name)) for name, call in zip(frozen.names, frozen.calls, strict=True)]
+        return earlier(self.store, frozen.name, set(labels.values()), names)
+
+    def _ending(self, ending: str) -> dict[str, Any]:
+        """Return what the last pack says; called when the log is closed."""
+        told: dict[str, Any] = {"ending": ending, "unstored": len(self._writer.unstored)}
+        if durations := summary(self._engine, self._writer.label, self._writer.hidden):
+            told["durations"] = durations
+        return told
 
     def _cache(self) -> Cache:
         with self._cache_lock:

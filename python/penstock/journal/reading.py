@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from penstock.observe.events import Events
 
-__all__ = ["Pack", "RecordedRun", "Result", "Session", "list_runs", "read_packs", "read_run"]
+__all__ = ["Pack", "RecordedRun", "Result", "Session", "list_runs", "read_packs", "read_run", "verified"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,7 @@ def read_packs(folder: Path) -> Iterator[Pack]:
         try:
             connection.execute("BEGIN")
             for row in connection.execute("SELECT seq, session, kind, digest, body FROM packs ORDER BY seq"):
-                pack = _verified(path, row, seq, before)
+                pack = verified(path, row, seq, before)
                 yield pack
                 before, seq = pack.digest, seq + 1
         except sqlite3.OperationalError as error:
@@ -344,7 +344,12 @@ def read_packs(folder: Path) -> Iterator[Pack]:
         connection.close()
 
 
-def _verified(path: Path, row: Sequence[Any], seq: int, before: bytes) -> Pack:
+def verified(path: Path, row: Sequence[Any], seq: int, before: bytes) -> Pack:
+    """Return a row as a pack.
+
+    Raises:
+        Damaged: it is not number `seq`, or does not go on from the digest `before`.
+    """
     number, session, kind, digest, body = row
     if number != seq:
         raise Damaged(f"{path}: pack {seq} is missing; what comes after it is not used.")

@@ -69,6 +69,7 @@ class Recall:
     Attributes:
         taken_over: names of the tasks whose results were taken over.
         again: why tasks that had finished run again, by name.
+        answered: ids of the tasks whose functions did not run, because what they give is known.
         cache_keys: under which key the result of a running task will be kept, by task id.
     """
 
@@ -81,6 +82,7 @@ class Recall:
     ) -> None:
         self.taken_over: list[str] = []
         self.again: dict[str, str] = {}
+        self.answered: set[int] = set()
         self.cache_keys: dict[int, bytes] = {}
         self.known: dict[Call[Any], Known] = {}
         self._past = past
@@ -370,7 +372,10 @@ class _Asking:
         from penstock import _core
 
         answer = self._recall.answer(self._engine, _core.current_task(), args, kwargs)
-        return self._function(*args, **kwargs) if answer is None else answer[0]
+        if answer is None:
+            return self._function(*args, **kwargs)
+        self._recall.answered.add(_core.current_task())
+        return answer[0]
 
 
 def _again(value: object) -> object:

@@ -226,7 +226,7 @@ class Writer:
         for task, spec in enumerate(engine.specs[first : first + count], first):
             if spec is not last_spec:
                 last_spec = spec
-                last_label = labels.setdefault(self._label(spec), len(labels))
+                last_label = labels.setdefault(self.label(spec), len(labels))
                 last_lane = _LANES[spec.executor]
             label.append(last_label)
             lane.append(last_lane)
@@ -245,7 +245,7 @@ class Writer:
         return packed(
             {
                 "head": write_json(head),
-                "names": self._hidden("\n".join(names)).encode("utf-8", "backslashreplace"),
+                "names": self.hidden("\n".join(names)).encode("utf-8", "backslashreplace"),
                 "label": _bytes(label),
                 "lane": lane,
                 "keys": b"".join([what.key for what in keys]),
@@ -257,17 +257,19 @@ class Writer:
             }
         )
 
-    def _label(self, spec: Any) -> str:
+    def label(self, spec: Any) -> str:
+        """Return what the journal calls a spec's function: module and name, or the command line."""
         if spec.command is not None:
             if self._engine.mask is not None:
                 self._engine.mask.learn(spec.command.env)
-            return self._hidden(str(spec.command))
+            return self.hidden(str(spec.command))
         function = spec.function
         if function is None:
             return str(spec.name)
         return f"{getattr(function, '__module__', None) or '?'}.{getattr(function, '__qualname__', type(function).__name__)}"
 
-    def _hidden(self, text: str) -> str:
+    def hidden(self, text: str) -> str:
+        """Return a text with secrets masked."""
         return text if self._engine.mask is None else self._engine.mask.hides(text)
 
     def _errors(self, rows: Events) -> bytes | None:
@@ -284,8 +286,8 @@ class Writer:
                     task,
                     int(row["attempt"]),
                     type(error).__name__,
-                    self._hidden(message_of(error)),
-                    self._hidden(text),
+                    self.hidden(message_of(error)),
+                    self.hidden(text),
                     Cause(int(row["cause"])).name,
                 ]
             )
