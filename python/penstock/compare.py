@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penstock.errors import OptionError
+from penstock.journal.playback import read_source
 from penstock.policies import resolve
 from penstock.resources import Demand
 from penstock.simulation import Simulation, simulate
-from penstock.workloads import Workload, read
+from penstock.workloads import Workload
 
 if TYPE_CHECKING:
     from penstock.policies import Policy
@@ -174,7 +175,7 @@ def compare(
     """Simulate a workload under a static plan and under dynamic policies, on days that differ from the plan.
 
     Args:
-        source: a workload, or a file that `workloads.read` reads.
+        source: a workload, or a file that `workloads.read` reads, or a run of a store, `".penstock#7"`.
         policies: presets or policies; "static" is the plan followed as it is.
         capacity: as in `simulate`.
         seeds: of the noise; what is told is the mean over them.
@@ -190,7 +191,7 @@ def compare(
             raise OptionError(f"scenario {scenario!r} is unknown; there are {', '.join(_TITLES)}.")
     chosen = [resolve(policy) for policy in policies]
     drawn = list(seeds)
-    workload = source if isinstance(source, Workload) else read(source)
+    workload = source if isinstance(source, Workload) else read_source(source)
     if len(workload) == 0 or not drawn or not chosen:
         raise OptionError(f"{workload.name!r}: nothing to compare; give a workload with tasks, a policy and a seed.")
     if np.any(workload.failures > 0) or workload.changes:

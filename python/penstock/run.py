@@ -153,6 +153,7 @@ class Run:
                     "limits": limits,
                     "workers": workers,
                     "on_failure": on_failure,
+                    "plan_budget": plan_budget_s,
                 }
                 options |= keeping.kept_options
                 if self._engine.mask is not None:

@@ -21,6 +21,7 @@ import numpy as np
 from penstock import _core
 from penstock.errors import OptionError, ResourceError, did_you_mean
 from penstock.estimates import Learner
+from penstock.journal.playback import read_source
 from penstock.observe.events import EventKind, one_each, read
 from penstock.options import TaskSpec
 from penstock.planning import MOST_TASKS, PLAN_BUDGET_S, check_budget, schedule_arrays
@@ -28,7 +29,6 @@ from penstock.policies import Policy, resolve
 from penstock.resources import RESOURCES, Demand, Limits, format_amount
 from penstock.states import State
 from penstock.workloads import Workload, unite
-from penstock.workloads import read as read_workload
 from penstock.workloads.workload import bottom_levels, by_arrival
 
 if TYPE_CHECKING:
@@ -212,8 +212,8 @@ def simulate(
     """Play a workload under a policy in virtual time.
 
     Args:
-        source: a workload, a pipeline whose tasks have a `duration=`, a file (see `penstock.workloads.read`), or several
-            workloads as one pool of work.
+        source: a workload, a pipeline whose tasks have a `duration=`, a file (see `penstock.workloads.read`), a run of a
+            store (`".penstock#7"`), or several workloads as one pool of work.
         policy: a preset's name or a `Policy`.
         capacity: what there is, as `limits=` of a run in absolute amounts: `{"cpu": 16, "memory": "64GiB"}`. What is not
             mentioned is what the workload says (a recorded run, a project), else unlimited; cpu is then this machine's.
@@ -232,6 +232,7 @@ def simulate(
         OptionError: an option is not allowed.
         ResourceError: a task asks for more than there is, and no capacity that comes later helps.
         PipelineFileError, CycleError: the file is wrong.
+        StoreError: the run of a store cannot be simulated; says why.
     """
     workload = _workload(source)
     resolved = resolve(policy)
@@ -282,7 +283,7 @@ def _workload(source: object) -> Workload:
     if isinstance(source, Workload):
         return by_arrival(source)
     if isinstance(source, (str, PathLike)):
-        return read_workload(source)
+        return read_source(source)
     if isinstance(source, Sequence) and all(isinstance(one, Workload) for one in source):
         return unite(source)
     from penstock.pipeline import Pipeline

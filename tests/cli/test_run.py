@@ -147,6 +147,7 @@ def test_a_trace_is_written(penstock, folder):
         (["nowhere.py"], "nowhere.py: there is no such file"),
         (["good.py:other"], "other"),
         (["good.py", "--policy", "hybird"], "Did you mean 'hybrid'?"),
+        (["good.py", "--plan-budget", "-1"], "plan_budget=-1.0; allowed is a number of seconds from 0 up"),
         (["good.py", "--limits", "cpu=fast"], "cpu='fast'"),
         (["good.py", "--limits", "cpus=2"], "did you mean cpu='2'?"),
         (["good.py", "--trace", "no/such/t.json"], "trace='no/such/t.json' cannot be written"),

@@ -38,6 +38,14 @@ def test_json_is_one_line_for_each_file_and_policy_in_the_order_given(penstock):
     assert (rows[0]["tasks"], rows[0]["makespan"], rows[0]["critical_path"], rows[0]["lower_bound"]) == (4, 130, 70, 95)
 
 
+def test_a_run_of_a_store_is_played(penstock):
+    penstock("run", "search.py", "--plan-budget", "0", "--store", "kept", "--no-progress")  # its first task fails
+    done = penstock("simulate", "kept#1", "--policy", "fifo", "--plan-budget", "0", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    row = json.loads(done.stdout)
+    assert (row["file"], row["policy"], row["tasks"]) == ("kept#1", "fifo", 4)
+
+
 def test_a_union_is_one_pool(penstock):
     done = penstock("simulate", "search.py", "again.py", "--union", "--capacity", "cpu=8", "--json")
     (line,) = done.stdout.splitlines()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     _Parsed = click.ParamType  # not generic in the oldest version that we allow
 
-__all__ = ["Limits", "limits_option", "target_argument"]
+__all__ = ["Limits", "limits_option", "plan_budget_option", "target_argument"]
 
 
 class Limits(_Parsed):
@@ -40,4 +40,11 @@ limits_option = click.option(
     type=Limits(),
     metavar="NAME=AMOUNT,...",
     help="What may be in use at once: a share (cpu=0.8, memory=90%) or an amount (memory=8GiB, licence=2).",
+)
+
+plan_budget_option = click.option(
+    "--plan-budget",
+    type=float,
+    metavar="SECONDS",
+    help="Look for a good order for so long at most before the first task starts; 0: not at all. Default: 0.1.",
 )

@@ -56,6 +56,7 @@ def resume(
     from penstock.journal.keeper import run_to_resume
     from penstock.journal.reading import read_run
     from penstock.pipeline_file import load_pipeline
+    from penstock.planning import PLAN_BUDGET_S
     from penstock.policies import Policy
 
     folder = Path(store)
@@ -71,6 +72,7 @@ def resume(
             policy=Policy(**given["policy"]) if given.get("policy") else None,
             limits=given.get("limits"),
             workers=workers or given.get("workers"),
+            plan_budget=given.get("plan_budget", PLAN_BUDGET_S),
             on_failure=given.get("on_failure", "continue"),
             secret=dict.fromkeys([*given.get("secret", ()), *secret]),
             progress=(not as_json) if progress is None else progress,

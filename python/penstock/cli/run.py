@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.options import limits_option, target_argument
+from penstock.cli.options import limits_option, plan_budget_option, target_argument
 from penstock.cli.store_options import beside, keeping_options
 from penstock.keeping import FOLDER
 
@@ -34,6 +34,7 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
 @limits_option
 @click.option("--overcommit", type=float, metavar="SHARE", help="Lend what tasks do not use; 0.5 to 1, such as 0.95.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
+@plan_budget_option
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
 @click.option("--store", metavar="PATH", help="Where the run is kept; default .penstock beside FILE; off: nowhere.")
 @keeping_options
@@ -55,6 +56,7 @@ def run(
     limits: Mapping[str, object] | None,
     overcommit: float | None,
     workers: int | None,
+    plan_budget: float | None,
     trace: str | None,
     store: str | None,
     durability: str,
@@ -70,6 +72,7 @@ def run(
     Exit status: 0 all tasks succeeded, 1 some failed, 2 the pipeline or an option is wrong, 130 interrupted.
     """
     from penstock.pipeline_file import load_pipeline
+    from penstock.planning import PLAN_BUDGET_S
 
     _check_policy(policy)
     with stdout_on_stderr() if as_json else contextlib.nullcontext():
@@ -79,6 +82,7 @@ def run(
             limits=limits,
             overcommit=overcommit,
             workers=workers,
+            plan_budget=PLAN_BUDGET_S if plan_budget is None else plan_budget,
             trace=trace,
             on_failure=on_failure,
             timeout=timeout,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from penstock.cli.options import Limits
+from penstock.cli.options import Limits, plan_budget_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +39,7 @@ POLICIES_HELP = "fifo, priority, utilisation, hybrid, product or bottom_level; s
     help="What the scheduler knows of run times: what the file expects, what they are, the former corrected or all learned on "
     "the way, or nothing.",
 )
+@plan_budget_option
 @click.option("--union", is_flag=True, help="Take all files as one pool of work.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file and policy.")
 @click.option("--table", "as_table", is_flag=True, help="A row for each task of every simulation.")
@@ -52,6 +53,7 @@ def simulate(
     noise: str | None,
     seed: int,
     durations: str,
+    plan_budget: float | None,
     union: bool,
     as_json: bool,
     as_table: bool,
@@ -60,20 +62,22 @@ def simulate(
 ) -> None:
     """Play FILE under each policy: how long would it take, and how long must it take at least.
 
-    FILE is a pipeline whose tasks have a duration= (.py, .yaml), a recorded run (.npz, from result.save_events), a
-    WfCommons workflow (.json, .json.gz) or a PSPLIB project (.sm).
+    FILE is a pipeline whose tasks have a duration= (.py, .yaml), a run that is kept in a store (.penstock#7), a recorded run
+    (.npz, from result.save_events), a WfCommons workflow (.json, .json.gz) or a PSPLIB project (.sm).
 
     Exit status: 0, or 2 when a file or an option is wrong or a task can never start.
     """
     from penstock.errors import OptionError
+    from penstock.journal.playback import read_source
+    from penstock.planning import PLAN_BUDGET_S
     from penstock.policies import resolve
     from penstock.simulation import simulate as play
-    from penstock.workloads import read, unite
+    from penstock.workloads import unite
 
     names = [name.strip() for name in policies.split(",")]
     for name in names:
         resolve(name)  # a wrong name is told of before anything is read
-    workloads = [(file, read(file)) for file in files]
+    workloads = [(file, read_source(file)) for file in files]
     if union:
         workloads = [("union", unite([workload for _, workload in workloads]))]
     if trace is not None and len(workloads) * len(names) != 1:
@@ -85,7 +89,14 @@ def simulate(
     for file, workload in workloads:
         for name in names:
             made = play(
-                workload, policy=name, capacity=capacity, workers=workers, noise=noise, seed=seed, durations=durations
+                workload,
+                policy=name,
+                capacity=capacity,
+                workers=workers,
+                noise=noise,
+                seed=seed,
+                durations=durations,
+                plan_budget=PLAN_BUDGET_S if plan_budget is None else plan_budget,
             )
             done.append((file, made))
             if as_json:

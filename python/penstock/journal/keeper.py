@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock import _core
 from penstock._version import __version__
 from penstock.journal.cache import Cache
 from penstock.journal.durations import earlier, summary
@@ -247,6 +248,8 @@ class Journal:
     def _ending(self, ending: str) -> dict[str, Any]:
         """Return what the last pack says; called when the log is closed."""
         told: dict[str, Any] = {"ending": ending, "unstored": len(self._writer.unstored)}
+        told["limits"] = dict(self._engine.limits.amounts)
+        told["workers"] = self._engine.scheduler.capacity(_core.THREAD_SLOTS)
         if durations := summary(self._engine, self._writer.label, self._writer.hidden):
             told["durations"] = durations
         return told

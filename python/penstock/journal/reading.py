@@ -17,6 +17,7 @@ from penstock.journal.errors import Damaged, StoreError
 from penstock.journal.packs import DIGEST_BYTES, START, PackKind, chained, columns, read_json
 from penstock.journal.place import RunLock, run_folder, run_numbers
 from penstock.journal.schema import FILE, open_for_reading, sentence
+from penstock.journal.traits import Trait, read_trait
 from penstock.observe.events import ROW_BYTES, EventKind, as_array, one_each
 from penstock.states import Cause, State
 
@@ -59,6 +60,7 @@ class Session:
         about: when and where it ran: the SESSION pack.
         names, functions: by task; a function as module and name, or a command line.
         lanes: by task: 0 threads, 1 processes, 2 commands.
+        traits: by task, what it asks for; none where the penstock that wrote it did not record that.
         keys, codes, arguments: by task, 16 bytes each; see `hashing`.
         predecessors: by task.
         origins: by task: (session, task) whose result was taken over, or None.
@@ -74,6 +76,7 @@ class Session:
     names: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     lanes: list[int] = field(default_factory=list)
+    traits: list[Trait] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     codes: list[bytes] = field(default_factory=list)
     arguments: list[bytes] = field(default_factory=list)
@@ -413,6 +416,12 @@ def _take_tasks(session: Session, body: bytes) -> None:
     sizes = {len(names), len(label), len(degree), len(lane), len(origin) // 2, len(found["keys"]) // DIGEST_BYTES}
     if sizes != {count} or sum(degree) != len(before) or any(one >= len(labels) for one in label):
         raise Damaged("the columns of tasks are of different lengths")
+    if "trait" in found:  # a column that version 1 did not have from the beginning
+        kinds = [read_trait(str(text)) for text in head.get("traits", [])]
+        trait = _numbers(found["trait"])
+        if len(trait) != count or any(one >= len(kinds) for one in trait):
+            raise Damaged("the columns of tasks are of different lengths")
+        session.traits += [kinds[one] for one in trait]
     session.names += names
     session.functions += [str(labels[one]) for one in label]
     session.lanes += lane

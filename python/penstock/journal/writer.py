@@ -24,6 +24,7 @@ from penstock.journal.place import fsync_folder
 from penstock.journal.recall import Known
 from penstock.journal.results import EMPTY, Codec, Stored, encode, write_file
 from penstock.journal.schema import FILE, sentence
+from penstock.journal.traits import trait_text
 from penstock.observe.events import ROW_BYTES, EventKind, as_array
 from penstock.states import Cause
 
@@ -219,16 +220,19 @@ class Writer:
     def _tasks(self, first: int, count: int) -> bytes:
         engine, known = self._engine, self._recall.known
         labels: dict[str, int] = {}
-        label, degree, before, origin = array("I"), array("I"), array("I"), array("I")
+        traits: dict[str, int] = {}
+        label, trait, degree, before, origin = array("I"), array("I"), array("I"), array("I"), array("I")
         lane, keys = bytearray(), list[Known]()
         names = engine.names[first : first + count]
-        last_spec, last_label, last_lane = None, 0, 0
+        last_spec, last_label, last_lane, last_trait = None, 0, 0, 0
         for task, spec in enumerate(engine.specs[first : first + count], first):
             if spec is not last_spec:
                 last_spec = spec
                 last_label = labels.setdefault(self.label(spec), len(labels))
                 last_lane = _LANES[spec.executor]
+                last_trait = traits.setdefault(trait_text(spec), len(traits))
             label.append(last_label)
+            trait.append(last_trait)
             lane.append(last_lane)
             call = engine.call_of(task)
             what = _UNKNOWN if call is None else known.get(call, _UNKNOWN)
@@ -241,12 +245,13 @@ class Writer:
             degree.append(len(needed))
             before.extend(needed)
         self._tasks_written = first + count
-        head = {"first": first, "count": count, "labels": list(labels)}
+        head = {"first": first, "count": count, "labels": list(labels), "traits": list(traits)}
         return packed(
             {
                 "head": write_json(head),
                 "names": self.hidden("\n".join(names)).encode("utf-8", "backslashreplace"),
                 "label": _bytes(label),
+                "trait": _bytes(trait),
                 "lane": lane,
                 "keys": b"".join([what.key for what in keys]),
                 "codes": b"".join([what.code for what in keys]),

@@ -22,10 +22,12 @@ from penstock.resources import RESOURCES, Demand
 from penstock.workloads.workload import Workload
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from penstock.observe.events import Events
     from penstock.observe.protocol import RunView
 
-__all__ = ["VERSION", "of_events", "read_recording", "save_recording"]
+__all__ = ["VERSION", "demand_of", "of_events", "read_recording", "save_recording", "with_worker_threads"]
 
 VERSION = 1
 UNLIMITED = 2**62
@@ -127,6 +129,18 @@ def _read(path: str | PathLike[str], shown: str) -> Workload:
         ),
         shown,
     )
+    return with_worker_threads(recorded, on_thread, workers)
+
+
+def with_worker_threads(recorded: Workload, on_thread: npt.NDArray[np.bool_], workers: int) -> Workload:
+    """Return a workload with the worker threads that some of its tasks took.
+
+    Args:
+        recorded: the workload.
+        on_thread: shape (n_tasks,): whether a task ran in a worker thread.
+        workers: how many of these there were; 0 when none did.
+    """
+    demands = recorded.demands
     if np.all(on_thread):
         return recorded.with_changes(workers=workers or None)
     # Processes and commands take no worker, so a worker is one more thing that some tasks ask for.
@@ -202,6 +216,11 @@ def of_events(events: Events, workload: Workload, shown: str) -> Workload:
 
 def _own(demand: Demand) -> dict[str, int]:
     return {name: amount for name, amount in demand.items() if name in RESOURCES}
+
+
+def demand_of(text: str) -> Demand:
+    """Return the demand that a JSON object of amounts stands for."""
+    return _demand({str(name): int(amount) for name, amount in json.loads(text).items()})
 
 
 def _demand(amounts: dict[str, int]) -> Demand:
