@@ -3,6 +3,7 @@ from tests.workloads.examples import apart, chain
 
 from penstock import _core, simulate
 from penstock.estimates import Learner
+from penstock.policies import POLICIES
 
 SECOND = 1_000_000_000
 
@@ -45,6 +46,25 @@ def test_tasks_that_did_something_else_teach_nothing():
     learner.follow(scheduler, 0)
     assert learner.expected_ns()[2] == SECOND
     assert learner.told == 0
+
+
+def test_a_plan_stands_where_estimates_are_wrong_by_one_factor_and_falls_where_they_differ():
+    estimates = np.arange(1, 21) * SECOND
+    for errors, stands in ((np.full(20, 3.0), True), (np.tile([0.8, 1.25], 10), False)):
+        learner = Learner(np.zeros(20, np.uint32), estimates_ns=estimates, planned=True)
+        learner.begin()
+        took = (estimates * errors).astype(np.int64)
+        scheduler = _core.Scheduler(0)
+        scheduler.set_policy(*POLICIES["hybrid"].to_core(), now=0)
+        scheduler.submit(20, expected=estimates, place=np.arange(20, dtype=np.uint32), now=0)
+        for task in range(4):
+            scheduler.log.append(4, task=task, value=int(took[task]), time=0)
+        learner.follow(scheduler, 0)
+        assert learner.planned  # of four tasks nothing is concluded
+        scheduler.log.append(4, task=4, value=int(took[4]), time=0)
+        learner.follow(scheduler, 0)
+        assert learner.planned is stands
+        assert scheduler.forget_plan() is stands
 
 
 def test_the_core_is_told_only_of_changes_that_matter():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import Pipeline, Run, command, learning, task
+from penstock import Pipeline, Run, command, estimates, learning, task
 from penstock.learning import Expectations, Learning
 from penstock.observe.events import EventKind
 
@@ -110,14 +110,39 @@ def test_a_short_run_starts_no_follower(monkeypatch: pytest.MonkeyPatch):
     assert follower(run)._thread is None
 
 
-def test_a_run_with_a_plan_is_not_followed():
+def planned() -> Pipeline:
+    """As `first_and_then`, with expectations that say the opposite of what is."""
     with Pipeline("planned") as p:
-        for k in range(3):
-            short.with_options(duration=1 + k)(f"short-{k}")
-    run = p.start(workers=1, store="off", plan_budget=30)
+        held = gate.with_options(
+            duration=1, after=[short.with_options(duration=9)("short-0"), long.with_options(duration=1)("long-0", 0.3)]
+        )()
+        for k in range(1, 4):
+            short.with_options(duration=9, after=[held])(f"short-{k}")
+        for k in range(1, 4):
+            long.with_options(duration=1, after=[held])(f"long-{k}")
+    return p
+
+
+def test_a_plan_that_proves_wrong_is_forgotten(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(estimates, "WRONG_TASKS", 2)
+    run = planned().start(workers=1, store="off", plan_budget=30)
+    at_the_gate(run)
+    until(lambda: has_learned(run) and not follower(run).learner.planned)  # type: ignore[union-attr]
+    may_end.set()
     assert run.wait().ok
-    assert run._engine.learning is None
-    assert ran == ["short-2", "short-1", "short-0"]
+    assert ran[2:] == ["long-1", "long-2", "long-3", "short-1", "short-2", "short-3"]
+
+
+def test_a_plan_stands_until_enough_has_ended_to_judge_it():
+    run = planned().start(workers=1, store="off", plan_budget=30)
+    at_the_gate(run)
+    until(lambda: has_learned(run))
+    learner = follower(run).learner
+    assert learner is not None
+    assert learner.planned
+    may_end.set()
+    assert run.wait().ok
+    assert ran[2:5] == ["short-1", "short-2", "short-3"]
 
 
 def test_a_task_that_made_tasks_teaches_nothing():

@@ -17,6 +17,11 @@ void bind_scheduler_settings(DoorClass& c) {
                      or_clock(at));
      d.changed();
    }, py::arg("tasks"), py::arg("expected"), now);
+  c.def("forget_plan", [](Door& d) {
+     const bool forgot = d.core().forget_plan();
+     d.changed();
+     return forgot;
+   });
   c.def("set_policy", [](Door& d, int form, bool raw, double priority, double demand, double critical_path, double age,
                          double deadline, double fit, double submitted, Instant reserve_after, Now at) {
      Policy policy{};

@@ -782,6 +782,20 @@ void Scheduler::expect(std::span<const TaskId> tasks, std::span<const Instant> e
   rank_by(policy);
 }
 
+bool Scheduler::forget_plan() {
+  const std::scoped_lock lock(mutex_);
+  const Policy policy = policy_.load(std::memory_order_seq_cst)->policy;
+  if (plan_.empty() || policy.form == Form::plan) return false;
+  plan_.clear();
+  plan_at_ = 0;
+  planned_.store(0, std::memory_order_seq_cst);
+  if (uses_levels(policy)) {
+    relevel();
+    rank_by(policy);
+  }
+  return true;
+}
+
 void Scheduler::set_policy(const Policy& policy, Instant now) {
   require_finite(policy);
   const std::scoped_lock lock(mutex_);

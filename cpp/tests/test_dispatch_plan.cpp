@@ -200,6 +200,50 @@ TEST_CASE("every planned task starts in order, whatever fails, comes later or ch
   }
 }
 
+TEST_CASE("without its plan a scheduler goes by longest paths as they are expected now") {
+  Machine m(1000);
+  Policy by_levels;
+  by_levels.weights.critical_path = 1.0;
+  m.scheduler.set_policy(by_levels, 0);
+  const std::vector<Instant> expected{kSecond, kSecond, kSecond, kSecond};
+  m.extra.expected = expected;
+  submit(m, {{}, {}, {}, {}}, {0, 1, 2, 3}, cores(1000));
+  const Start first = m.take()[0];
+  CHECK(n(first.task) == 0);
+  const std::vector<TaskId> told{id(1), id(2), id(3)};
+  const std::vector<Instant> now_expected{kSecond, 3 * kSecond, 9 * kSecond};
+  m.scheduler.expect(told, now_expected, m.now);
+  m.finish(first);
+  const Start second = m.take()[0];
+  CHECK(n(second.task) == 1);  // the plan stands in for paths, whatever is expected
+  CHECK(m.scheduler.forget_plan());
+  CHECK_FALSE(m.scheduler.forget_plan());
+  m.finish(second);
+  const Start third = m.take()[0];
+  CHECK(n(third.task) == 3);
+  m.finish(third);
+  CHECK(n(m.take()[0].task) == 2);
+  m.scheduler.check();
+}
+
+TEST_CASE("a policy that keeps to the plan does not forget it") {
+  Machine m(1000);
+  m.scheduler.set_policy(in_order(), 0);
+  submit(m, {{}, {}}, {1, 0}, cores(1000));
+  CHECK_FALSE(m.scheduler.forget_plan());
+  CHECK(n(m.take()[0].task) == 1);
+}
+
+TEST_CASE("a plan may come after one that was forgotten") {
+  Machine m(1000);
+  submit(m, {{}}, {0}, cores(1000));
+  CHECK(m.scheduler.forget_plan());
+  submit(m, {{}, {}}, {1, 0}, cores(1000));
+  m.scheduler.set_policy(in_order(), 0);
+  CHECK(n(m.take()[0].task) == 0);  // in no plan any more
+  CHECK(m.scheduler.size() == 3);
+}
+
 TEST_CASE("places that are no order to start in are refused, and so is a second plan") {
   CHECK(refusal({{}, {}}, {0}) == "place has 1 entries for a batch of 2 tasks; give one for each, or none");
   CHECK(refusal({{}, {}}, {0, 2}) == "node 1 has place 2; places are 0 .. 1, each once");

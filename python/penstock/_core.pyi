@@ -146,6 +146,9 @@ class Scheduler:
     def expect(self, tasks: _Column, expected: _Column | int, now: int | None = None) -> None:
         """Say how long tasks are expected to run, in ns; 0: unknown. Longest paths and ranks follow."""
 
+    def forget_plan(self) -> bool:
+        """Let ranks follow longest paths again; False where there is no plan, or the policy keeps to it."""
+
     def set_policy(
         self,
         form: int,

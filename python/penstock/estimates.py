@@ -13,6 +13,7 @@ logarithms around what a slope is before anything is seen: 1 for an estimate (it
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ PRIOR_WEIGHT = 2.0
 GROWTH = 1.25
 """A group is fitted again when this many times as many of its tasks have ended."""
 
+WRONG = 0.15
+"""Estimates whose errors spread by more than this share are no ground for a plan: longest paths end sooner from here on."""
+
+WRONG_TASKS = 5
+"""So many tasks must have ended before that is said."""
+
 UNSEEN_NS = 1e9
 """What an average task counts as while nothing at all is known: then only the order among tasks matters. Later, a group
 that has not been seen is expected to take as long as the longest that has: what leads to it is then found out early."""
@@ -54,6 +61,7 @@ class Learner:
         sizes: shape (n_tasks, n_hints), >= 0: what else is known of each task; None: nothing.
         tolerance: the core is told of a group when the expectation of some task in it has moved by more than this share.
 
+        planned: whether the core follows a plan that was made from the estimates: it forgets it when these prove wrong.
         ignored: tasks that teach nothing, by id: their functions did not run. They may become more.
 
     Attributes:
@@ -67,8 +75,10 @@ class Learner:
         estimates_ns: npt.NDArray[np.int64] | None = None,
         sizes: Floats | None = None,
         tolerance: float = 0.1,
+        planned: bool = False,
         ignored: Sequence[Container[int]] = (),
     ) -> None:
+        self.planned = planned
         self.tolerance = tolerance
         self._ignored = ignored
         self.told = 0
@@ -109,6 +119,8 @@ class Learner:
         self._seen: list[list[int]] = [[] for _ in range(kinds)]
         self._took = np.zeros(count)
         self._fit_at = np.ones(kinds)
+        self._estimates = np.zeros(count) if given is None else given
+        self._wrong = _Wrong()
         self._open = np.ones(count, bool)
         self._odd: set[int] = set()
         self._told_ns = np.zeros(count)
@@ -150,13 +162,18 @@ class Learner:
                 continue
             group = int(self._groups[task])
             seen = self._seen[group]
+            self._wrong.add(self._estimates[task], took)
             self._took[task] = took
             seen.append(task)
             if len(seen) >= self._fit_at[group]:
                 self._fit(group)
                 self._fit_at[group] = max(len(seen) + 1, len(seen) * GROWTH)
                 fresh = True
-        if fresh:
+        if self.planned and self._wrong.by_much():
+            self._tell(scheduler, now)
+            scheduler.forget_plan()
+            self.planned = False
+        elif fresh:
             self._tell(scheduler, now)
 
     def _fit(self, group: int) -> None:
@@ -187,3 +204,27 @@ class Learner:
         scheduler.expect(tasks, np.maximum(expected[tasks], 1.0).astype(np.int64), now)
         self._told_ns[tasks] = expected[tasks]
         self.told += 1
+
+
+class _Wrong:
+    """How far estimates are from run times: the spread of the logarithm of their ratio, by estimated time.
+
+    A factor that all tasks have in common is no error here: it does not change an order.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._weight = self._mean = self._squares = 0.0
+
+    def add(self, estimate_ns: float, took_ns: float) -> None:
+        if estimate_ns <= 0:
+            return
+        error = math.log(max(took_ns, LEAST_NS) / max(estimate_ns, LEAST_NS))
+        self._count += 1
+        self._weight += estimate_ns
+        moved = (error - self._mean) * estimate_ns / self._weight
+        self._squares += estimate_ns * (error - self._mean) * (error - self._mean - moved)
+        self._mean += moved
+
+    def by_much(self) -> bool:
+        return self._count >= WRONG_TASKS and self._squares > WRONG * WRONG * self._weight

@@ -1,9 +1,9 @@
 """What run times a real run expects: from `duration=`, from earlier runs of the store, and from the run itself.
 
-What is known before the first task starts goes into the plan, or without one into the ranks. A run that has no plan and
-lasts is followed by a `Learner` on a thread of its own, which corrects what is expected of what has not run yet. With a
-plan it is not: the plan's order stands in for the longest paths, and was searched for; ranks learned on the way would
-have to throw it away.
+What is known before the first task starts goes into the plan, or without one into the ranks. A run that lasts is followed
+by a `Learner` on a thread of its own, which corrects what is expected of what has not run yet. A plan's order stands in
+for the longest paths, so it stays as long as what has ended took about as long as the plan was made for; then the plan is
+forgotten, and ranks follow the longest paths as they are expected by then.
 """
 
 from __future__ import annotations
@@ -87,16 +87,17 @@ class Expectations:
         return min(budget_s, WORTH * sum(self.column) / NS / cores)
 
 
-def learn(engine: Engine, calls: Sequence[Call[Any]], expected: array[int] | None) -> None:
+def learn(engine: Engine, calls: Sequence[Call[Any]], expected: array[int] | None, *, planned: bool) -> None:
     """Follow a run that has just been submitted, if there is anything to be learned.
 
     Args:
         engine: of the run; the calls are its first tasks.
         calls: what was submitted.
         expected: what the core was told, ns; None: what `duration=` says.
+        planned: whether the core was given places in a plan.
     """
     if 1 < len(calls) <= MOST_TASKS:
-        engine.learning = Learning(engine, calls, expected)
+        engine.learning = Learning(engine, calls, expected, planned=planned)
         engine.learning.begin()
 
 
@@ -110,8 +111,11 @@ class Learning:
         learner: that follows the run; None before one does.
     """
 
-    def __init__(self, engine: Engine, calls: Sequence[Call[Any]], expected: array[int] | None) -> None:
+    def __init__(
+        self, engine: Engine, calls: Sequence[Call[Any]], expected: array[int] | None, *, planned: bool
+    ) -> None:
         self._engine = engine
+        self._planned = planned
         self._calls = calls
         self._expected = expected
         self._lock = threading.Lock()
@@ -165,6 +169,7 @@ class Learning:
             np.array(groups, np.uint32),
             estimates_ns=told,
             sizes=memory[:, None] if np.ptp(memory) > 0 else None,
+            planned=self._planned,
             ignored=[engine.fell_back] if engine.recall is None else [engine.fell_back, engine.recall.answered],
         )
         learner.begin(told)

@@ -180,8 +180,7 @@ class Run:
                     durations_s=known.seconds,
                 )
                 self._engine.submit_calls(frozen.calls, frozen.names, planned, known.column)
-                if planned is None:
-                    learn(self._engine, frozen.calls, known.column)
+                learn(self._engine, frozen.calls, known.column, planned=planned is not None)
         except BaseException:
             self._end()
             raise

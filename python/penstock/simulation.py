@@ -226,7 +226,7 @@ def simulate(
         priority: shape (n_tasks,), in place of the workload's own priorities.
         plan_budget: seconds to look for a good order of what is there at the start, from what is expected; 0 for no
             search. As in a run, a plan is made where the policy weighs the critical path, and for "static"; none where
-            the order is to follow what is learned.
+            all is to be learned. With "corrected" it is followed until expectations prove wrong.
 
     Raises:
         OptionError: an option is not allowed.
@@ -245,9 +245,11 @@ def simulate(
     scheduler, shapes, custom = _machine(workload, there)
     scheduler.set_policy(*resolved.to_core(), now=0)
     expected, learner = _expectations(workload, noise, seed, durations)
-    # What is learned on the way would not change the order of a plan, so there is none but for a policy that keeps to it.
-    budget_s = check_budget(plan_budget) if learner is None or resolved.form == "plan" else 0.0
+    # Of a workload of which nothing is known there is no plan, but for a policy that keeps to one.
+    budget_s = check_budget(plan_budget) if durations != "learned" or resolved.form == "plan" else 0.0
     place = _places(workload, there, resolved, expected, budget_s)
+    if learner is not None:
+        learner.planned = place is not None and resolved.form != "plan"
     outcome = _core.simulate(
         scheduler,
         len(workload),

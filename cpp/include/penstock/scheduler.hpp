@@ -181,6 +181,9 @@ class Scheduler {
   /// keeps a few bytes until the run ends: tell of many tasks at once, and of changes that matter. Throws
   /// std::invalid_argument (lengths, a negative run time) and std::out_of_range before anything is changed.
   void expect(std::span<const TaskId> tasks, std::span<const Instant> expected, Instant now);
+  /// Longest paths count again in the place of the plan's order, as `expect` has them, also for tasks that wait in a heap.
+  /// Returns false, and changes nothing, where there is no plan or the policy is one that keeps to it.
+  bool forget_plan();
   void set_policy(const Policy& policy, Instant now);
   void set_capacity(int resource, Amount amount, Instant now);
   /// From now on a start of the family takes `demand`, whatever its shapes were made with; what runs holds what it took.
