@@ -228,9 +228,16 @@ class _Player:
 
     def _play(self, workload: Workload, scenario: str, level: float, policy: Policy, seed: int) -> Simulation:
         noise = f"lognormal:{level}" if scenario == "noise" and level else None
-        # The plan is made before the day: of the workload as it was expected.
+        # The plan is made before the day: of the workload as it was expected. What is expected is corrected in the course
+        # of the day, as in a run.
         return simulate(
-            workload, policy=policy, capacity=self.capacity, noise=noise, seed=seed, plan_budget=self.plan_budget
+            workload,
+            policy=policy,
+            capacity=self.capacity,
+            noise=noise,
+            seed=seed,
+            durations="corrected",
+            plan_budget=self.plan_budget,
         )
 
     def _disturbed(self, scenario: str, level: float) -> Workload:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from benchmarks.quality import days
 from benchmarks.quality.workflows import better_bound_s, main, rows
 
 from penstock.resources import Demand
@@ -54,4 +55,22 @@ def test_the_better_bound_knows_that_tasks_share_cores():
 
 def test_without_the_instances_it_says_what_to_give(tmp_path, capsys):
     assert main(["--data", str(tmp_path)]) == 2
+    assert "give --data or set PENSTOCK_DATA" in capsys.readouterr().err
+
+
+def test_days_are_told_as_a_table_of_means(tmp_path, capsys):
+    (tmp_path / "two.py").write_text(
+        "from penstock import Pipeline, task\n\n@task(duration=2)\ndef step(): ...\n\n"
+        "with Pipeline('two') as p:\n    step()\n    step()\n"
+    )
+    assert days.main(["--files", str(tmp_path / "two.py"), "--capacity", "cpu=2", "--seeds", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "| | static | hybrid | bottom_level | fifo |"
+    assert lines[2] == "| noise 0 | 0.0 | 0.0 | 0.0 | 0.0 |"
+    assert lines[-1].startswith("| urgent tasks are done in | 3 s |")  # a second of waiting
+    assert len(lines) == 2 + 13 + 1
+
+
+def test_days_without_the_data_say_what_to_give(tmp_path, capsys):
+    assert days.main(["--data", str(tmp_path)]) == 2
     assert "give --data or set PENSTOCK_DATA" in capsys.readouterr().err
