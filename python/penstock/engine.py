@@ -389,13 +389,13 @@ class Engine(Bookkeeping):
         if self._control is None:
             self._control = threading.Thread(target=self._control_loop, name="penstock-control", daemon=True)
             self._control.start()
-        self.admission.wake()
         for spec in {id(spec): spec for spec in specs}.values():
             lane = LANES[spec.executor]
             if lane == 0:
                 self._ensure_workers(spec.demand.cpu)
             else:
                 self._lanes.ensure(spec.executor)
+        self.admission.wake()  # last: its first sample takes the GIL for milliseconds, and each new thread needs it to start
 
     def _ensure_workers(self, cpu: int) -> None:
         wanted = self._fixed_workers

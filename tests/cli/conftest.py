@@ -92,5 +92,5 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         EntryPoint(name, value, GROUP)
         for name, value in (("licence", "somewhere:Licences"), ("broken", "somewhere:nothing"))
     ]
-    monkeypatch.setattr("penstock.probes.plugins.metadata.entry_points", lambda group: points)
+    monkeypatch.setattr("penstock.probes.plugins._installed", lambda path: points)
     return Machine.detect(tmp_path)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import metadata
 
 from penstock.probes.reading import Probe
@@ -47,11 +49,11 @@ def load_plugins(points: Iterable[metadata.EntryPoint] | None = None) -> list[Pl
     """Return the plug-ins that are installed, each with a probe of its own or with what is wrong with it.
 
     Args:
-        points: the entry points; None for those of the installed packages.
+        points: the entry points; None for those of the packages that were installed when this process first asked.
     """
     taken: set[str] = set()
     found = []
-    for point in metadata.entry_points(group=GROUP) if points is None else points:
+    for point in _installed(tuple(sys.path)) if points is None else points:
         entry = f"{point.name} = {point.value}"
         try:
             probe = point.load()()
@@ -63,6 +65,12 @@ def load_plugins(points: Iterable[metadata.EntryPoint] | None = None) -> list[Pl
         taken.add(str(name))
         found.append(Plugin(entry, None if problem else probe, problem))
     return found
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """Entry points of the packages on `sys.path`. Kept, since each run asks, and every package's files are read for it."""
+    return tuple(metadata.entry_points(group=GROUP))
 
 
 def plugin_probes() -> list[Probe]:
