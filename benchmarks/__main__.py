@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         save(file, {known: cases[known] for known in CASES if known in cases})
         _say(f"{name}: {time.monotonic() - begun:.0f} s, stored")
-    redraw(cases, folder, README if stored else None, _say)
+    redraw(load(file), folder, README if stored else None, _say)  # as stored: rounded, so that a later redraw agrees
     if broken:
         _say(f"penstock itself could not be measured: {', '.join(broken)}")
     return 1 if broken else 0

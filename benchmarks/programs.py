@@ -22,6 +22,12 @@ def built(program: str, folder: Path = BUILD) -> Path:
     Raises:
         Absent: there is no CMake, no Ninja or no C++20 compiler, or it does not compile.
     """
+    _configure(folder)
+    output_of(_tool("cmake"), "--build", folder, "--target", program)
+    return folder / "cpp" / "benchmarks" / program
+
+
+def _configure(folder: Path) -> None:
     cmake, ninja = _tool("cmake"), _tool("ninja")
     # The wheel of oneTBB puts its CMake files under this prefix; where there are none, that rival is left out.
     output_of(
@@ -29,8 +35,6 @@ def built(program: str, folder: Path = BUILD) -> Path:
         "-DPENSTOCK_BUILD_PYTHON=OFF", "-DPENSTOCK_BUILD_TESTS=OFF", "-DPENSTOCK_BUILD_BENCHMARKS=ON",
         f"-DCMAKE_PREFIX_PATH={sys.prefix}",
     )  # fmt: skip
-    output_of(cmake, "--build", folder, "--target", program)
-    return folder / "cpp" / "benchmarks" / program
 
 
 def output_of(*command: str | Path) -> str:
@@ -47,10 +51,15 @@ def output_of(*command: str | Path) -> str:
 
 
 def compiler_version(folder: Path = BUILD) -> str:
-    """The C++ compiler that CMake chose, as "GNU 12.2.0"."""
+    """The C++ compiler that CMake chooses, as "GNU 12.2.0".
+
+    Raises:
+        Absent: as `built`.
+    """
+    _configure(folder)
     files = sorted(folder.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"))
     if not files:
-        raise Absent(f"no C++ compiler is known: nothing was configured in {folder.name}")
+        raise Absent(f"CMake has told of no C++ compiler in {folder.name}")
     found = dict(
         line.removeprefix("set(").removesuffix(")").split(" ", 1)
         for line in files[-1].read_text().splitlines()
