@@ -140,6 +140,7 @@ def test_a_run_that_is_stopped_is_said_to_be_silent(start: Start, monkeypatch: p
     monkeypatch.setattr("penstock.cli.live_runs.PATIENCE_S", 0.2)
     stopped, other = start("sums"), start("products")
     os.kill(stopped.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)  # all its threads stand still only then
     shown = why("report", "--run", str(stopped.pid))
     assert shown.exit_code == 2
     assert f"process {stopped.pid}: it has not answered for 0.2 s; is it stopped?" in shown.stderr
