@@ -198,9 +198,12 @@ bool Crew::run_one(const Start& start, std::uint32_t worker, bool measure, TaskC
     return false;
   }
   // A late value (its attempt has timed out or was cancelled) is nobody's: not a later attempt's, and not a result that a
-  // dependant with needs="any" could find.
+  // dependant with needs="any" could find. Looked at within the table's lock: a later attempt sets its own after that, so
+  // this one cannot come on top of it.
   const Scheduler& core = door_->core();
-  if (core.attempt(start.task) == start.attempt && core.state(start.task) == State::running) results_->set(index(start.task), value.release().ptr());
+  results_->set_if(index(start.task), value.release().ptr(), [&] {
+    return core.attempt(start.task) == start.attempt && core.state(start.task) == State::running;
+  });
   report = {start.task, start.attempt, start.lease, started, finished};
   return true;
 }

@@ -44,14 +44,21 @@ class ObjectTable {
 
   /// Takes over the reference to `object`, in any case. Returns whether there is such an entry.
   bool set(std::size_t i, PyObject* object) {
-    bool there = false;
+    return set_if(i, object, [] { return true; });
+  }
+
+  /// The same where `holds()`, which runs no Python: nobody else sets an entry between its answer and this. Returns whether
+  /// the entry was set.
+  template <class Holds>
+  bool set_if(std::size_t i, PyObject* object, Holds&& holds) {
+    bool done = false;
     {
       const std::scoped_lock lock(mutex_);
-      there = i < size_;
-      if (there) object = std::exchange(own_entries(i >> kPageBits)[i & (kPage - 1)], object);
+      done = i < size_ && holds();
+      if (done) object = std::exchange(own_entries(i >> kPageBits)[i & (kPage - 1)], object);
     }
     Py_DECREF(object);  // the one before, or the one given; last, since it may run any code
-    return there;
+    return done;
   }
 
   /// Appends an object `count` times.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class Learning:
     def __init__(
         self, engine: Engine, calls: Sequence[Call[Any]], expected: array[int] | None, *, planned: bool
     ) -> None:
-        self._engine = engine
+        self._engine: Engine = weakref.proxy(engine)  # which holds this: a cycle would keep an ended run's tables
         self._planned = planned
         self._calls = calls
         self._expected = expected
@@ -150,6 +151,8 @@ class Learning:
         try:
             self.learner = self._learner()
             self._follow(self.learner)
+        except ReferenceError:
+            pass  # the run has ended, and its engine is gone
         except BaseException:  # noqa: BLE001  the run can do without, and says so
             _log.exception("run times are not learned any more; the run goes on")
 
@@ -176,12 +179,12 @@ class Learning:
         return learner
 
     def _follow(self, learner: Learner) -> None:
-        engine = self._engine
+        log, scheduler = self._engine.log, self._engine.scheduler  # which outlive the engine
         seen, settle_s = 0, 0.0
-        while not engine.log.closed and engine.scheduler.unfinished:
-            seen = engine.log.wait(seen, None, settle_s)
+        while not log.closed and scheduler.unfinished:
+            seen = log.wait(seen, None, settle_s)
             began = time.perf_counter()
-            learner.follow(engine.scheduler)
+            learner.follow(scheduler)
             settle_s = max(PERIOD_S, PAUSES * (time.perf_counter() - began))
 
 

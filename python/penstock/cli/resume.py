@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from penstock.journal.reading import RecordedRun
+    from penstock.pipeline import Durability, OnStoreError
 
 __all__ = ["resume"]
+
+C = TypeVar("C", bound=str)
 
 
 @click.command(short_help="Go on with a run that was broken off, or that failed.")
@@ -41,8 +44,8 @@ def resume(
     store: str,
     force: tuple[str, ...],
     start_from: tuple[str, ...],
-    durability: str,
-    on_store_error: str,
+    durability: Durability,
+    on_store_error: OnStoreError,
     secret: tuple[str, ...],
     workers: int | None,
     progress: bool | None,
@@ -77,8 +80,8 @@ def resume(
             secret=dict.fromkeys([*given.get("secret", ()), *secret]),
             progress=(not as_json) if progress is None else progress,
             store=folder,
-            durability=_chosen("durability", durability, given),  # type: ignore[arg-type]  # click has checked it
-            on_store_error=_chosen("on_store_error", on_store_error, given),  # type: ignore[arg-type]
+            durability=_chosen("durability", durability, given),
+            on_store_error=_chosen("on_store_error", on_store_error, given),
             resume=number,
             force=force,
             start_from=start_from,
@@ -87,11 +90,12 @@ def resume(
     finish(result, as_json)
 
 
-def _chosen(option: str, value: str, given: Mapping[str, Any]) -> str:
+def _chosen(option: str, value: C, given: Mapping[str, Any]) -> C:
     """Return what the command line says, or else what the run was started with."""
     if click.get_current_context().get_parameter_source(option) is not ParameterSource.DEFAULT:
         return value
-    return str(given.get(option, value))
+    chosen: C = given.get(option, value)
+    return chosen
 
 
 def _target(run: RecordedRun) -> str:

@@ -18,7 +18,7 @@ from penstock.keeping import FOLDER
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from penstock.pipeline import OnFailure
+    from penstock.pipeline import Durability, OnFailure, OnStoreError
     from penstock.run import RunResult
 
 __all__ = ["finish", "run", "stdout_on_stderr"]
@@ -59,8 +59,8 @@ def run(
     plan_budget: float | None,
     trace: str | None,
     store: str | None,
-    durability: str,
-    on_store_error: str,
+    durability: Durability,
+    on_store_error: OnStoreError,
     progress: bool | None,
     on_failure: OnFailure,
     timeout: str | None,
@@ -89,8 +89,8 @@ def run(
             secret=secret,
             progress=(not as_json) if progress is None else progress,
             store=_store(store, target),
-            durability=durability,  # type: ignore[arg-type]  # click has checked it
-            on_store_error=on_store_error,  # type: ignore[arg-type]
+            durability=durability,
+            on_store_error=on_store_error,
             target=os.path.abspath(target),
         )
     finish(result, as_json)
