@@ -86,6 +86,7 @@ void bind_scheduler_reading(DoorClass& c) {
      d.idle_wanted.fetch_add(wanted ? 1 : -1, std::memory_order_seq_cst);
      if (wanted) d.control.ring_all();
    }, py::arg("wanted"));
+  c.def("tell_all", [](Door& d) { d.tell_all.store(true, std::memory_order_relaxed); });
   c.def_property_readonly("log", &Door::log);
   // Sleeping: note the epoch, look for work, and wait when there is none.
   c.def("control_epoch", [](Door& d) { return d.control.epoch(); });

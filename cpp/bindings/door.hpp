@@ -38,6 +38,8 @@ class Door {
   Doorbell control;  // the thread that feeds other lanes, keeps timers and sees the end
   // How many want to hear when nothing is unfinished. Who begins to want it rings the control thread, which looks.
   std::atomic<int> idle_wanted{0};
+  // Whether the control thread looks after whatever has become ready or free, on any lane: where it may make room for it.
+  std::atomic<bool> tell_all{false};
   // Set by a thread that has submitted a single task and goes on in Python, cleared when it begins to look for the end
   // of one: a worker had better not ask for the GIL in between. Advice only.
   std::atomic<bool> host_busy{false};
@@ -46,7 +48,7 @@ class Door {
     const Instant wakeup = core_->next_wakeup();
     const TaskId first = core_->submit(batch, now, settled);
     batch.count > 1 ? workers.ring_all() : workers.ring_one();
-    if (other_lanes() || core_->unfinished() == 0 || core_->next_wakeup() < wakeup) control.ring_all();
+    if (other_lanes() || core_->unfinished() == 0 || core_->next_wakeup() < wakeup || tells_all()) control.ring_all();
     log_->appended();
     return first;
   }
@@ -66,7 +68,9 @@ class Door {
   std::size_t finish(std::span<const Report> reports, Instant now) {
     const std::size_t ready = core_->finish(reports, now);
     wake_worker();
-    if (other_lanes() || (core_->unfinished() == 0 && idle_wanted.load(std::memory_order_seq_cst) > 0)) control.ring_all();
+    if (other_lanes() || tells_all() || (core_->unfinished() == 0 && idle_wanted.load(std::memory_order_seq_cst) > 0)) {
+      control.ring_all();
+    }
     log_->appended();
     return ready;
   }
@@ -82,6 +86,9 @@ class Door {
   void wake_worker() {
     if (workers.sleepers() > 0 && core_->startable(Lane::threads)) workers.ring_one();
   }
+
+  // relaxed: set once, before the first task is submitted.
+  bool tells_all() const { return tell_all.load(std::memory_order_relaxed); }
 
   bool other_lanes() const {
     return core_->queued(Lane::processes) > 0 || core_->queued(Lane::commands) > 0;

@@ -204,6 +204,9 @@ class Scheduler:
     def want_idle(self, wanted: bool) -> None:
         """One more, or one less, wants the control thread to be woken when nothing is unfinished."""
 
+    def tell_all(self) -> None:
+        """From now on the control thread is woken by whatever becomes ready or free, on any lane."""
+
     def unfinished_up_to(self, first: int, last: int) -> int:
         """One more than the last task of the range that has not ended; `first` when all have."""
 

@@ -12,7 +12,7 @@ and a task that asks for more cores than others leave gets its turn beside them 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
@@ -185,6 +185,8 @@ class Admission:
         self._wide: tuple[int, int] | None = None  # a task that asks for more cores than others leave, and since when
         self._resting = True
         self._quiet = False
+        self.standing_still: Callable[[], Sequence[int]] = tuple
+        """The tasks that are paused for others, the most urgent first; a run with preemption puts its own here."""
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -290,7 +292,7 @@ class Admission:
                 self.wake()
         elif self._sampler is not None:
             # While all that there is runs, or waits for that, a slow look is enough.
-            self._quiet = not any(scheduler.queued(lane) for lane in range(3))
+            self._quiet = not any(scheduler.queued(lane) for lane in range(3)) and not self.standing_still()
             self._sampler.period_s = QUIET_PERIOD_S if self._quiet else PERIOD_S
         for number, name in enumerate(RESOURCES):
             use = sample.uses.get(name)
@@ -364,7 +366,7 @@ class Admission:
         track = self._tracks.get("cpu")
         if track is None or track.leaves >= limit:
             return None
-        waiting = self._door.blocked()
+        waiting = self._door.blocked() or self.standing_still()
         return waiting[0] if waiting and self._door.demand(waiting[0])[0] > max(1000, track.leaves) else None
 
     def _band(self, name: str, limit: int) -> int:

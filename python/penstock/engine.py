@@ -39,6 +39,7 @@ from penstock.inputs import Input
 from penstock.interrupts import IDLE, Mailbox
 from penstock.lanes import LANES, Lanes
 from penstock.observe.events import EventKind
+from penstock.preemption import Preemption
 from penstock.protection import Protection
 from penstock.resources import Demand, Limits
 from penstock.states import Cause, State
@@ -74,6 +75,7 @@ class Engine(Bookkeeping):
         workers: threads of the threads lane; None for as many as the machine's cores and the tasks' demands call for,
             at most MOST_WORKERS.
         overcommit: as `Admission` takes it.
+        preempt: how, and from which gap of priorities on; None: not. See `preemption`.
         seed: of the retries' jitter.
     """
 
@@ -84,6 +86,7 @@ class Engine(Bookkeeping):
         limits: Mapping[str, object] | None,
         workers: int | None,
         overcommit: float | None = None,
+        preempt: tuple[str, float] | None = None,
         seed: int | None = None,
     ) -> None:
         if workers is not None and (type(workers) is not int or not 1 <= workers <= 4096):
@@ -104,6 +107,7 @@ class Engine(Bookkeeping):
         self._lanes = Lanes(self)
         self.protection = Protection(self, self._lanes)
         self.guard = self.protection.guard
+        self.preemption = None if preempt is None else Preemption(self, self._lanes, *preempt)
         self._shapes: dict[tuple[Demand, int, int], int] = {}  # by demand, lane and family
         self.custom: list[str] = []
         self.stopping = False
@@ -457,6 +461,8 @@ class Engine(Bookkeeping):
             # The take also ends backoffs that are due, so it is made for both lanes, used or not.
             while started := scheduler.take(lane, 0):
                 self._lanes.launch(lane, *started[0])
+        if self.preemption is not None:
+            self.preemption.look()
         if scheduler.unfinished == 0:
             with self.lock:
                 if scheduler.unfinished == 0:
@@ -486,6 +492,8 @@ class Engine(Bookkeeping):
         """Take an executor's report; called on its thread."""
         task, attempt, started, finished = report.task, report.attempt, report.started_ns, report.finished_ns
         report, put_back = self.protection.judged(report)
+        if self.preemption is not None:
+            put_back = self.preemption.reported(report) or put_back
         with self.lock:
             report = self.admission.end(report, self.specs[task], learns=task not in self.fell_back)
             self.note_usage(report)

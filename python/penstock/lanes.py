@@ -106,6 +106,12 @@ class Lanes:
         if executor is not None:
             executor.kill(task, attempt, within_s)
 
+    def hold(self, task: int, attempt: int, *, held: bool) -> None:
+        """Let an attempt that is with an executor stand still, or go on."""
+        executor = self._launched.get((task, attempt))
+        if executor is not None:
+            executor.hold(task, attempt, held=held)
+
     def roots(self) -> Mapping[tuple[int, int], int]:
         """Return the process of each attempt that runs in one."""
         found: dict[tuple[int, int], int] = {}
@@ -120,6 +126,10 @@ class Lanes:
     def launched_ns(self, task: int, attempt: int) -> int:
         """Return when an attempt was given to its executor; 0 when it is not out."""
         return self._launched_ns.get((task, attempt), 0)
+
+    def launched(self) -> list[tuple[int, int]]:
+        """Return the attempts that are with executors, as (task, attempt)."""
+        return list(self._launched.copy())
 
     @property
     def any_out(self) -> bool:

@@ -47,6 +47,9 @@ class _Common(TypedDict, total=False):
     network: int | str  # bytes a second, or "50MB/s"
     resources: Mapping[str, float]  # your own, such as {"licence": 1}; what there is of them is said by limits=
     affinity: bool  # CPUs of its own, as many as cpu= says, for processes and commands on Linux; default False
+    preemptible: (
+        bool  # may be paused or put back for a much more urgent task, see preempt=; not in threads; default False
+    )
     memory_limit: int | str  # hard cap, for processes and commands: more is a failure with cause OOM
     retries: int  # further attempts after the first; default 0
     retry: Retry | object  # the waits between attempts; with retries= and retry_on= those two win. Or tenacity's rules
@@ -128,6 +131,7 @@ class TaskSpec:
         command: what a command task runs, or None.
         declared: the resources of which the user said what the task needs.
         affinity: its process runs on CPUs of its own.
+        preemptible: it may be paused or put back for the sake of a much more urgent task.
     """
 
     function: Callable[..., Any] | None
@@ -149,6 +153,7 @@ class TaskSpec:
     command: CommandTemplate | None = None
     declared: frozenset[str] = frozenset()
     affinity: bool = False
+    preemptible: bool = False
 
     @property
     def fallback(self) -> Callable[..., Any] | CommandTemplate | Value | None:
@@ -233,6 +238,7 @@ class _Reader:
             command=self.command,
             declared=frozenset(_DEMANDS) & self.options.keys(),
             affinity=self.affinity(executor),
+            preemptible=self.preemptible(executor),
         )
 
     def refuse(self, option: str, allowed: str) -> OptionError:
@@ -303,6 +309,12 @@ class _Reader:
             raise self.refuse(
                 "affinity", "only with executor='processes', since threads share what a library's threads run on"
             )
+        return value
+
+    def preemptible(self, executor: str) -> bool:
+        value = self.flag("preemptible")
+        if value and self.command is None and executor == "threads":
+            raise self.refuse("preemptible", "only with executor='processes', since a thread cannot be stopped")
         return value
 
     def flag(self, option: str) -> bool:

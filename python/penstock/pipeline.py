@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from penstock.run import Run, RunResult
 
-__all__ = ["FrozenPipeline", "OnFailure", "Pipeline", "Progress", "freeze_calls"]
+__all__ = ["FrozenPipeline", "OnFailure", "Pipeline", "Preempt", "Progress", "freeze_calls"]
 
 Progress = Literal["auto"] | bool
 AlertTargets = Callable[..., object] | str | object | Sequence[Callable[..., object] | str | object]
@@ -30,6 +30,7 @@ AlertTargets = Callable[..., object] | str | object | Sequence[Callable[..., obj
 Durability = Literal["group", "each"]
 OnStoreError = Literal["warn", "stop"]
 OnFailure = Literal["continue", "stop", "finish_running"]
+Preempt = Literal["off", "pause", "requeue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,8 @@ class Pipeline:
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
         overcommit: float | None = None,
+        preempt: Preempt = "off",
+        preempt_gap: float = 10.0,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: AlertTargets = (),
@@ -181,6 +184,10 @@ class Pipeline:
             overcommit: what tasks in processes and commands declare and have not used for a while is lent to others. A number
                 from 0.5 to 1: the share of a task's measured use that what it is left with must cover, such as 0.95. None,
                 the default: nothing is lent.
+            preempt: "off", or what happens to attempts of `preemptible` tasks when a much more urgent task lacks their room.
+                "pause": their processes stand still and go on later; they keep their memory. "requeue": they are ended
+                and start again later, which is no failure of theirs.
+            preempt_gap: how much smaller the number of a much more urgent task's priority is, above 0.
             workers: threads that run tasks; None for as many as the machine and the tasks call for.
             on_event: a function, or several, called with each event of the run, in order, on a thread of its own; what it
                 raises is reported once and changes nothing.
@@ -229,6 +236,8 @@ class Pipeline:
             self,
             **self._defaults(policy, limits, workers),
             overcommit=overcommit,
+            preempt=preempt,
+            preempt_gap=preempt_gap,
             on_event=on_event,
             alerts=alerts,
             progress=progress,
@@ -247,6 +256,8 @@ class Pipeline:
         policy: str | Policy | None = None,
         limits: Mapping[str, object] | None = None,
         overcommit: float | None = None,
+        preempt: Preempt = "off",
+        preempt_gap: float = 10.0,
         workers: int | None = None,
         on_event: Callable[..., object] | Sequence[Callable[..., object]] | None = None,
         alerts: AlertTargets = (),
@@ -276,6 +287,8 @@ class Pipeline:
             self,
             **self._defaults(policy, limits, workers),
             overcommit=overcommit,
+            preempt=preempt,
+            preempt_gap=preempt_gap,
             on_event=on_event,
             alerts=alerts,
             progress=progress,

@@ -26,6 +26,7 @@ from penstock.observe.events import EventKind, one_each, read
 from penstock.observe.text import interrupted_text
 from penstock.planning import PLAN_BUDGET_S, check_budget, places
 from penstock.policies import Policy, resolve
+from penstock.preemption import GAP, preemption_of
 from penstock.states import Cause, State
 from penstock.task import Call
 from penstock.unfinished import tell_if_cut_off
@@ -108,6 +109,8 @@ class Run:
         policy: str | Policy = "hybrid",
         limits: Mapping[str, object] | None = None,
         overcommit: float | None = None,
+        preempt: str = "off",
+        preempt_gap: float = GAP,
         workers: int | None = None,
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         alerts: Any = (),
@@ -133,7 +136,13 @@ class Run:
         self._news = Mailbox() if news is None else news
         self._result: RunResult | None = None
         self._ending = threading.Lock()
-        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers, overcommit=overcommit)
+        self._engine = Engine(
+            policy=resolve(policy),
+            limits=limits,
+            workers=workers,
+            overcommit=overcommit,
+            preempt=preemption_of(preempt, preempt_gap),
+        )
         self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.on_failure = on_failure
         self._engine.mask = mask_of(secret)
@@ -151,8 +160,12 @@ class Run:
                 options: dict[str, Any] = {
                     "policy": policy,
                     "limits": limits,
+                    "overcommit": overcommit,
+                    "preempt": preempt,
+                    "preempt_gap": preempt_gap,
                     "workers": workers,
                     "on_failure": on_failure,
+                    "timeout": timeout_s,
                     "plan_budget": plan_budget_s,
                 }
                 options |= keeping.kept_options

@@ -16,13 +16,14 @@ from penstock.interrupts import Mailbox, heed_interrupts
 from penstock.observe.events import EventKind
 from penstock.options import make_spec
 from penstock.policies import Policy, resolve
+from penstock.preemption import preemption_of
 from penstock.run import Run, RunResult, View, mask_of, value_of
 from penstock.states import Cause, State
 from penstock.task import Call, Task, as_task, call_of
 from penstock.unfinished import tell_if_cut_off
 
 if TYPE_CHECKING:
-    from penstock.pipeline import Pipeline
+    from penstock.pipeline import Pipeline, Preempt
 
 __all__ = ["Batch", "Runtime", "run_pipeline", "start_pipeline"]
 
@@ -53,6 +54,7 @@ class Runtime:
         workers: threads; None for as many as the machine's cores and the tasks' demands call for.
         policy: "fifo", "priority", "utilisation", "hybrid", "product", or a `Policy`.
         limits, overcommit: how much of the machine may be used, as in `Pipeline.run`.
+        preempt, preempt_gap: whether a much more urgent task takes the room of preemptible ones, as in `Pipeline.run`.
         name: for observers.
         on_event, alerts, secret: as in `Pipeline.run`.
 
@@ -67,6 +69,8 @@ class Runtime:
         limits: Mapping[str, object] | None = None,
         *,
         overcommit: float | None = None,
+        preempt: Preempt = "off",
+        preempt_gap: float = 10.0,
         name: str = "runtime",
         on_event: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
         alerts: Any = (),
@@ -74,7 +78,13 @@ class Runtime:
     ) -> None:
         from penstock.observe.attach import attach
 
-        self._engine = Engine(policy=resolve(policy), limits=limits, workers=workers, overcommit=overcommit)
+        self._engine = Engine(
+            policy=resolve(policy),
+            limits=limits,
+            workers=workers,
+            overcommit=overcommit,
+            preempt=preemption_of(preempt, preempt_gap),
+        )
         self._engine.mask = mask_of(secret)
         self._engine.kept_events = KEPT_EVENTS
         self._closing = threading.Lock()

@@ -338,6 +338,8 @@ def task(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         disk, network: bytes per second, or text such as "200MB/s".
         resources: amounts of resources of your own: {"licence": 1}.
         affinity: run its process on CPUs of its own, as many as `cpu` says; for executor="processes", on Linux.
+        preemptible: it may be paused or put back for a much more urgent task, where the run says so with `preempt`; for
+            executor="processes".
         memory_limit: hard cap in bytes, or text, for executor="processes"; going over it is a failure with cause OOM.
         executor: "threads" (default) or "processes".
         retries: attempts after the first, default 0.

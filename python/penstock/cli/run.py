@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from penstock.cli.options import limits_option, plan_budget_option, target_argument
+from penstock.cli.options import limits_option, plan_budget_option, target_argument, timeout_option
 from penstock.cli.store_options import beside, keeping_options
 from penstock.keeping import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from penstock.pipeline import Durability, OnFailure, OnStoreError
+    from penstock.pipeline import Durability, OnFailure, OnStoreError, Preempt
     from penstock.run import RunResult
 
 __all__ = ["finish", "run", "stdout_on_stderr"]
@@ -32,6 +32,12 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
     help="What starts next: fifo, priority, utilisation, hybrid, product, bottom_level or static.",
 )
 @limits_option
+@click.option(
+    "--preempt",
+    type=click.Choice(["off", "pause", "requeue"]),
+    default="off",
+    help="What much more urgent tasks do to preemptible ones that have the room they lack; the default is off.",
+)
 @click.option("--overcommit", type=float, metavar="SHARE", help="Lend what tasks do not use; 0.5 to 1, such as 0.95.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @plan_budget_option
@@ -45,7 +51,7 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
     default="continue",
     help="What the first task that fails means for the others; the default is to continue.",
 )
-@click.option("--timeout", metavar="TIME", help="End the run after so long, as in 90s, 30m or 8h.")
+@timeout_option
 @click.option(
     "--secret", multiple=True, metavar="NAME", help="Mask the value of this environment variable; may be repeated."
 )
@@ -54,6 +60,7 @@ def run(
     target: str,
     policy: str | None,
     limits: Mapping[str, object] | None,
+    preempt: Preempt,
     overcommit: float | None,
     workers: int | None,
     plan_budget: float | None,
@@ -80,6 +87,7 @@ def run(
         result = pipeline.run(
             policy=policy,
             limits=limits,
+            preempt=preempt,
             overcommit=overcommit,
             workers=workers,
             plan_budget=PLAN_BUDGET_S if plan_budget is None else plan_budget,

@@ -54,6 +54,10 @@ class ReactorExecutor(ABC):
         """End an attempt and all processes that it started; see `Executor.kill`."""
         self._reactor.call(partial(self._end, task, attempt, within_s))
 
+    def hold(self, task: int, attempt: int, *, held: bool) -> None:
+        """Let an attempt's processes stand still or go on; see `Executor.hold`."""
+        self._reactor.call(partial(self._hold, task, attempt, held))
+
     @abstractmethod
     def roots(self) -> Mapping[tuple[int, int], int]:
         """Return the process of each attempt that runs; see `Executor.roots`."""
@@ -97,6 +101,10 @@ class ReactorExecutor(ABC):
     @abstractmethod
     def _end(self, task: int, attempt: int, within_s: float | None) -> None:
         """Kill an attempt, if it runs."""
+
+    @abstractmethod
+    def _hold(self, task: int, attempt: int, held: bool) -> None:
+        """Let an attempt stand still or go on, if it runs."""
 
     @abstractmethod
     def _end_all(self, kill: bool, within_s: float | None) -> None:

@@ -59,6 +59,7 @@ class Child:
     Attributes:
         pid: of the process, its group and its session.
         killed: whether `kill` was called.
+        held: whether it stands still, see `hold`.
         stdin, stdout, stderr: this process's ends of its pipes, for those that were asked for.
     """
 
@@ -118,6 +119,7 @@ class Child:
         self.stdout: IO[bytes] | None = self._process.stdout
         self.stderr: IO[bytes] | None = self._process.stderr
         self.killed = False
+        self.held = False
         self._gone = False
         self._relatives: dict[int, int] = {}  # pidfds of what it had started when the kill began -> pid
         self._grace: Timer | None = None
@@ -146,12 +148,29 @@ class Child:
             for fd in self._relatives:
                 self._reactor.watch(fd, READ, partial(self._relative_gone, fd))
             self._signal(signal.SIGTERM)
+            self.hold(held=False)  # what stands still heeds no SIGTERM
         due_s = time.monotonic() + max(0.0, grace_s)
         if self._grace is None or due_s < self._kill_due_s:
             if self._grace is not None:
                 self._grace.cancel()
             self._kill_due_s = due_s
             self._grace = self._reactor.after(max(0.0, grace_s), self._kill_now)
+
+    def hold(self, *, held: bool) -> None:
+        """Let the process and all that it started stand still (SIGSTOP), or go on (SIGCONT)."""
+        if held == self.held or self._gone or (held and self.killed):
+            return
+        self.held = held
+        number = signal.SIGSTOP if held else signal.SIGCONT
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        reached: set[int] = set()
+        # What is not stopped yet may start another one meanwhile; what is stopped cannot.
+        while found := set(family_of(self.pid, self._mark)) - reached:
+            reached |= found
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
 
     def finish(self) -> Ending:
         """Kill what is left in the process group, and return how the process ended; to be called once, by `exited`."""

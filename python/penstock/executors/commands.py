@@ -78,6 +78,11 @@ class Commands(ReactorExecutor):
         if command is not None:
             command.kill(within_s)
 
+    def _hold(self, task: int, attempt: int, held: bool) -> None:
+        command = self._running.get((task, attempt))
+        if command is not None:
+            command.hold(held=held)
+
     def _end_all(self, kill: bool, within_s: float | None) -> None:
         if kill:
             for command in self._running.values():
@@ -147,6 +152,10 @@ class _Command:
             self._conclude()
         else:
             self._child.kill(self._grace_s if grace_s is None else grace_s)
+
+    def hold(self, *, held: bool) -> None:
+        """Let the command and what it started stand still, or go on."""
+        self._child.hold(held=held)
 
     def _write(self) -> None:
         pipe = self._child.stdin

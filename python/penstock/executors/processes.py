@@ -92,6 +92,11 @@ class Processes(ReactorExecutor):
         if worker is not None:
             worker.kill(within_s)
 
+    def _hold(self, task: int, attempt: int, held: bool) -> None:
+        worker = self._running.get((task, attempt))
+        if worker is not None:
+            worker.hold(held=held)
+
     def _end_all(self, kill: bool, within_s: float | None) -> None:
         while self._idle:
             self._idle.pop().retire()

@@ -115,6 +115,12 @@ class Executor(Protocol):
             within_s: seconds between SIGTERM and SIGKILL; None for the executor's own grace time.
         """
 
+    def hold(self, task: int, attempt: int, *, held: bool) -> None:
+        """Let all processes of an attempt stand still, or go on. Without effect when it has ended, or is being killed.
+
+        One that stands still can be killed, and goes on so far as to heed the SIGTERM.
+        """
+
     def roots(self) -> Mapping[tuple[int, int], int]:
         """Return, by task and attempt, the process in whose tree each attempt runs now."""
 

@@ -130,6 +130,10 @@ class Worker:
         self._kill_asked = True
         self._child.kill(self._grace_s if grace_s is None else grace_s)
 
+    def hold(self, *, held: bool) -> None:
+        """Let the process and what it started stand still, or go on."""
+        self._child.hold(held=held)
+
     def retire(self) -> None:
         """End the idle process by closing its socket; if it does not follow in the grace time, by force."""
         self._hang_up()
@@ -218,6 +222,7 @@ class Worker:
             error = _error_of(launch, reply, frame[1:])
         if self._kill_asked:  # it ended just before the signal came, or survived it
             self._child.kill(0)
+        self._child.hold(held=False)  # the attempt had ended before it was to stand still; the next one is to run
         self._launch = None
         self._ended(
             self,

@@ -221,7 +221,7 @@ class AlertStream:
         elif event.kind is EventKind.RUN_TIMED_OUT:
             text = f"the run's timeout of {span_text(event.value / 1e9)} is over; {plural(event.worker, 'task')} ran"
             yield self._about_run(AlertKind.RUN_TIMED_OUT, text, event.elapsed_s)
-        elif event.kind in _GUARD:
+        elif event.kind in _GUARD and event.cause in (Cause.NONE, Cause.OOM):  # else a more urgent task had it ended
             used = f" ({size_text(event.value)} in use)" if event.value else ""
             yield self._about(AlertKind.MEMORY_GUARD, event, _GUARD[event.kind] + used, None)
         elif event.task is not None:
