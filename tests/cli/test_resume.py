@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Penstock
 
+from penstock.journal.reading import read_run
+
 pytestmark = pytest.mark.timeout(120)
 
 FILE = """
@@ -63,6 +65,24 @@ def test_a_failed_run_is_gone_on_with_and_what_it_takes_over_is_said(penstock: P
     assert done.returncode == 0
     assert "'count-2' runs again: you asked for it." in done.stderr
     assert (folder / "ran").read_text() == "count 1\ncount 2\ncount 2\n"
+
+
+def test_the_options_of_the_run_stay_and_another_timeout_may_be_given(penstock: Penstock, folder: Path) -> None:
+    (folder / "counts.py").write_text(FILE + "    waits(last)\n")
+    done = penstock("run", "counts.py", "--no-progress", "--overcommit", "0.9", "--preempt", "pause", "--timeout", "2s")
+    assert done.returncode == 1
+    (folder / "ok").touch()
+    options = read_run(folder / ".penstock", 1).options
+    assert (options["overcommit"], options["preempt"], options["timeout"]) == (0.9, "pause", 2.0)
+
+    done = penstock("resume", "--json")
+    assert done.returncode == 1, done.stderr
+    states = {task["name"]: (task["state"], task["cause"]) for task in json.loads(done.stdout)["tasks"]}
+    assert states["waits"] == ("failed", "timeout")
+    (folder / "go").touch()
+    done = penstock("resume", "--json", "--timeout", "1h")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["taken_over"] == ["count", "count-2", "fails_without"]
 
 
 def test_a_file_that_changed_runs_again_what_changed(penstock: Penstock, folder: Path) -> None:

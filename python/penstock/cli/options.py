@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
     _Parsed = click.ParamType  # not generic in the oldest version that we allow
 
-__all__ = ["Limits", "limits_option", "plan_budget_option", "target_argument"]
+__all__ = ["Limits", "limits_option", "plan_budget_option", "target_argument", "timeout_option"]
 
 
 class Limits(_Parsed):
@@ -48,3 +48,5 @@ plan_budget_option = click.option(
     metavar="SECONDS",
     help="Look for a good order for so long at most before the first task starts; 0: not at all. Default: 0.1.",
 )
+
+timeout_option = click.option("--timeout", metavar="TIME", help="End the run after so long, as in 90s, 30m or 8h.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from penstock.cli.options import timeout_option
 from penstock.cli.run import finish, stdout_on_stderr
 from penstock.cli.store_options import keeping_options, store_option
 from penstock.errors import PenstockError
@@ -37,6 +38,7 @@ C = TypeVar("C", bound=str)
 @keeping_options
 @click.option("--secret", multiple=True, metavar="NAME", help="Mask the value of this environment variable.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
+@timeout_option
 @click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
 @click.option("--json", "as_json", is_flag=True, help="Write the result as JSON; everything else goes to stderr.")
 def resume(
@@ -48,19 +50,22 @@ def resume(
     on_store_error: OnStoreError,
     secret: tuple[str, ...],
     workers: int | None,
+    timeout: str | None,
     progress: bool | None,
     as_json: bool,
 ) -> None:
     """Go on with run RUN of the store, by default the newest that has not succeeded.
 
     What was committed as finished does not run again, unless its code or its arguments have changed, or those of what it
-    depends on. Options that are not given are those of the run; what it masks stays masked. Exit status: as `penstock run`.
+    depends on. Options that are not given are those of the run, its
+    timeout counted anew; what it masks stays masked. Exit status: as `penstock run`.
     """
     from penstock.journal.keeper import run_to_resume
     from penstock.journal.reading import read_run
     from penstock.pipeline_file import load_pipeline
     from penstock.planning import PLAN_BUDGET_S
     from penstock.policies import Policy
+    from penstock.preemption import GAP
 
     folder = Path(store)
     if number is None:
@@ -74,9 +79,13 @@ def resume(
         result = pipeline.run(
             policy=Policy(**given["policy"]) if given.get("policy") else None,
             limits=given.get("limits"),
+            overcommit=given.get("overcommit"),
+            preempt=given.get("preempt", "off"),
+            preempt_gap=given.get("preempt_gap", GAP),
             workers=workers or given.get("workers"),
             plan_budget=given.get("plan_budget", PLAN_BUDGET_S),
             on_failure=given.get("on_failure", "continue"),
+            timeout=given.get("timeout") if timeout is None else timeout,
             secret=dict.fromkeys([*given.get("secret", ()), *secret]),
             progress=(not as_json) if progress is None else progress,
             store=folder,
