@@ -1,7 +1,7 @@
 // PriorityHeap against std::priority_queue on one thread, and against a mutex around it on two; where oneTBB is
 // installed, against its concurrent_priority_queue on both. Sides take turns; medians of 5.
 //
-//   bench_priority_heap [items of the large cases, default 1000000] [--json]
+//   bench_priority_heap [items of the large cases, default 1000000] [--json] [--only TEXT of a row's name]
 //
 // All sides hold the same 24-byte entries in the same order (rank, then tie). Numbers are million operations a
 // second; a push and a pop count as two. Keys: `uniform` draws ranks from 2^53 values, `0..9` from ten, `later` adds a
@@ -231,7 +231,7 @@ double drain(std::size_t n, Keys keys) {
 int main(int argc, char** argv) {
     const measuring::Options options(argc, argv, 1'000'000);
     const std::size_t large = options.size;
-    measuring::Report report(options.json);
+    measuring::Report report(options.json, options.only);
     for (const auto& [keys_, name] : {std::pair{Keys::uniform, "uniform"}, {Keys::few, "0..9"}, {Keys::later, "later"}}) {
         const Keys keys = keys_;
         for (const std::size_t n : {std::size_t{16}, std::size_t{10'000}, large}) {

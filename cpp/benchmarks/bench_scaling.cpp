@@ -1,6 +1,6 @@
 // How the core scales with threads, without Python: 1, 2, 4, 8, 16 of them, as far as the machine has cores.
 //
-//   bench_scaling [items, default 1000000] [--json]
+//   bench_scaling [items, default 1000000] [--json] [--only TEXT of a row's name]
 //
 // Numbers are million operations a second, medians of 5: of tasks taken, run and finished through the Scheduler, each
 // spinning for so many nanoseconds of a thread's time; of pushes, or pops, of one heap; of nodes completed in one graph.
@@ -181,7 +181,7 @@ int main(int argc, char** argv) {
   const std::size_t n = options.size, cores = std::max(1U, std::thread::hardware_concurrency());
   const double per_ns = steps_per_ns();
   const Graph graph = layered(n), small = layered(n / 10);
-  measuring::Report report(options.json);
+  measuring::Report report(options.json, options.only);
   const auto row = [&](const char* work, auto&& measure) {
     for (std::size_t threads = 1; threads <= std::min<std::size_t>(16, cores); threads *= 2) {
       const measuring::Side side{"penstock", [&] { return measure(threads); }};

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <time.h>
@@ -87,7 +88,8 @@ struct Side {
 
 class Report {
  public:
-  explicit Report(bool json) : json_(json) {
+  // Of the rows, those whose name contains `only`.
+  Report(bool json, std::string only) : json_(json), only_(std::move(only)) {
     if (json_) std::printf("[");
   }
   ~Report() {
@@ -99,6 +101,7 @@ class Report {
   // Measures the sides in turn, so that a slow moment of the machine is everyone's, and prints the figures. The last
   // side is the one that the others are compared with.
   void row(const std::string& name, std::span<const Side> sides) {
+    if (name.find(only_) == std::string::npos) return;
     std::vector<std::vector<double>> values(sides.size());
     for (std::size_t round = 0; round < kRounds; ++round) {
       for (std::size_t k = 0; k < sides.size(); ++k) values[k].push_back(sides[k].measure());
@@ -126,20 +129,24 @@ class Report {
   }
 
   bool json_;
+  std::string only_;
   bool first_ = true;
 };
 
-// The command line: PROGRAM [size] [--json].
+// The command line: PROGRAM [size] [--json] [--only TEXT].
 struct Options {
   std::size_t size;
   bool json = false;
+  std::string only;
 
   Options(int argc, char** argv, std::size_t full) : size(full) {
     for (int k = 1; k < argc; ++k) {
       if (std::string_view(argv[k]) == "--json") {
         json = true;
+      } else if (std::string_view(argv[k]) == "--only" && k + 1 < argc) {
+        only = argv[++k];
       } else if ((size = std::strtoull(argv[k], nullptr, 10)) == 0) {
-        std::fprintf(stderr, "%s: '%s' is no size; give a number of items, and --json if wanted\n", argv[0], argv[k]);
+        std::fprintf(stderr, "%s: '%s' is no size; give a number of items, --json, --only TEXT of a row's name\n", argv[0], argv[k]);
         std::exit(2);
       }
     }

@@ -239,6 +239,9 @@ private:
     void empty_inbox(Visit& visit, Inbox& inbox);
     [[nodiscard]] Inboxes look_into_inboxes(Item& least, bool& found) noexcept;
     [[nodiscard]] bool nothing_smaller_since(const Inboxes& seen, const Item& item) noexcept;
+    [[nodiscard]] std::uint64_t taken() const noexcept;
+    void count_out(const Record& record, std::size_t count) noexcept;
+    void come_to_pop(const Record& record) noexcept;
     [[nodiscard]] std::uint64_t pushes(const Front* front) const noexcept;
     [[nodiscard]] bool claim(const Item& item) noexcept;
     [[nodiscard]] Verdict leave(const Item& item) noexcept;
@@ -260,10 +263,13 @@ private:
     const std::uint32_t queue_;
     const std::size_t most_inboxes_;
     alignas(64) atomic<Front*> root_{nullptr};
-    alignas(64) atomic<std::uint64_t> taken_{0};  // pops and cancels
+    alignas(64) atomic<std::uint64_t> taken_{0};  // cancels, and pops but those of the first popper
     atomic<std::uint32_t> turn_{0};               // which run is looked at next for entries that are gone
-    alignas(64) atomic<std::uint32_t> inbox_count_{0};  // those at or above it are null
+    alignas(64) atomic<std::uint64_t> poppers_{0};  // a bit for each thread that has popped; threads may share one
+    atomic<std::uint32_t> first_popper_{0};         // the number of its record, from 1
+    atomic<std::uint32_t> inbox_count_{0};          // those at or above it are null
     std::array<atomic<Inbox*>, Limits.inboxes> inboxes_{};
+    atomic<std::uint64_t> taken_by_first_{0};       // apart from `taken_`, on a line that others hardly read
 };
 
 using PriorityHeap = BasicPriorityHeap<>;

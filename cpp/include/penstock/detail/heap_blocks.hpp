@@ -119,18 +119,42 @@ inline void copy_items(Item* to, const Item* from, std::size_t count) noexcept {
     if (count != 0) std::memcpy(to, from, sizeof(Item));
 }
 
-// Merges two sorted ranges into `out`. Which side is next is a matter of data, not of a branch: keys are often random.
+// The one of two addresses that `second` says. By arithmetic: a compiler may make a branch of a choice, and which side of a
+// merge is next is as good as random.
+[[nodiscard]] inline const Item* either(const Item* a, const Item* b, bool second) noexcept {
+    const auto first = reinterpret_cast<std::uintptr_t>(a);
+    return reinterpret_cast<const Item*>(first ^ ((first ^ reinterpret_cast<std::uintptr_t>(b)) & -std::uintptr_t{second}));
+}
+
+// Merges two sorted ranges into `out`, which is none of them; of equal items, those of `a` come first. From both ends at
+// once while both ranges are long: each step waits for the one before it in its own direction only.
 inline Item* merge(const Item* a, const Item* a_end, const Item* b, const Item* b_end, Item* out) noexcept {
+    constexpr std::ptrdiff_t kLong = 8;
+    Item* const out_end = out + (a_end - a) + (b_end - b);
+    Item* out_last = out_end;
+    for (std::ptrdiff_t steps; (steps = std::min(a_end - a, b_end - b)) >= kLong;) {
+        // So many smallest and so many largest items are different ones, and neither direction can pass an end.
+        for (; steps > 0; --steps) {
+            const bool second = *b < *a;
+            *out++ = *either(a, b, second);
+            a += !second;
+            b += second;
+            const bool first = b_end[-1] < a_end[-1];
+            *--out_last = *either(b_end - 1, a_end - 1, first);
+            a_end -= first;
+            b_end -= !first;
+        }
+    }
     while (a != a_end && b != b_end) {
         const bool second = *b < *a;
-        *out++ = *(second ? b : a);
-        b += second ? 1 : 0;
-        a += second ? 0 : 1;
+        *out++ = *either(a, b, second);
+        a += !second;
+        b += second;
     }
     copy_items(out, a, static_cast<std::size_t>(a_end - a));
     out += a_end - a;
     copy_items(out, b, static_cast<std::size_t>(b_end - b));
-    return out + (b_end - b);
+    return out_end;
 }
 
 // Room for items that are written before they are read: unlike a vector, it is not zeroed.

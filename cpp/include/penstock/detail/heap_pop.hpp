@@ -24,7 +24,7 @@ bool BasicPriorityHeap<Atom, Limits>::cancel(TaskId task) {
         if (ticket.queue() != queue_) return false;
     } while (!word->compare_exchange_weak(ticket.word, ticket.dequeued().word, std::memory_order_seq_cst));
     constexpr std::uint64_t kTendEvery = 256;
-    // relaxed: a count, exact at rest only; see size().
+    // relaxed: a count, exact at rest only; see taken().
     if (taken_.fetch_add(1, std::memory_order_relaxed) % kTendEvery == 0) {
         Visit visit;
         tend(visit);
@@ -32,12 +32,39 @@ bool BasicPriorityHeap<Atom, Limits>::cancel(TaskId task) {
     return true;
 }
 
+// Entries popped and cancelled since the heap was made. Exact at rest.
+template <class Atom, HeapLimits Limits>
+std::uint64_t BasicPriorityHeap<Atom, Limits>::taken() const noexcept {
+    // relaxed, both: exact only at rest, when whatever ended the work has ordered these too.
+    return taken_.load(std::memory_order_relaxed) + taken_by_first_.load(std::memory_order_relaxed);
+}
+
+template <class Atom, HeapLimits Limits>
+void BasicPriorityHeap<Atom, Limits>::count_out(const Record& record, std::size_t count) noexcept {
+    // relaxed, all: a count, exact at rest only; see taken(). That of the first popper has one writer, the owner of its
+    // record, who hands it over with a release (Reclaimer::Lease); so it needs no locked instruction.
+    if (first_popper_.load(std::memory_order_relaxed) == record.number + 1) {
+        taken_by_first_.store(taken_by_first_.load(std::memory_order_relaxed) + count, std::memory_order_relaxed);
+    } else {
+        taken_.fetch_add(count, std::memory_order_relaxed);
+    }
+}
+
+// Lets threads that push know that this one pops.
+template <class Atom, HeapLimits Limits>
+void BasicPriorityHeap<Atom, Limits>::come_to_pop(const Record& record) noexcept {
+    const std::uint64_t bit = std::uint64_t{1} << record.number % 64;
+    // relaxed, all: advice on speed; whoever sees it late pushes as before. The number publishes nothing.
+    if ((poppers_.load(std::memory_order_relaxed) & bit) != 0) [[likely]] return;
+    std::uint32_t none = 0;
+    first_popper_.compare_exchange_strong(none, record.number + 1, std::memory_order_relaxed);
+    poppers_.fetch_or(bit, std::memory_order_relaxed);
+}
+
 template <class Atom, HeapLimits Limits>
 std::size_t BasicPriorityHeap<Atom, Limits>::size() const noexcept {
     Visit visit;
-    // relaxed: exact only at rest, when whatever ended the work has ordered these too. Loaded before the root, so
-    // that a pop is not counted without its push.
-    const std::uint64_t taken = taken_.load(std::memory_order_relaxed);
+    const std::uint64_t taken = this->taken();  // before the root, so that a pop is not counted without its push
     const Front* front = visit.all.protect(visit.record, root_);
     const std::uint64_t pushed = pushes(front);
     return pushed > taken ? static_cast<std::size_t>(pushed - taken) : 0;
@@ -146,15 +173,17 @@ auto BasicPriorityHeap<Atom, Limits>::leave(const Item& item) noexcept -> Verdic
 template <class Atom, HeapLimits Limits>
 auto BasicPriorityHeap<Atom, Limits>::pop() -> std::optional<Entry> {
     Visit visit;
+    come_to_pop(visit.record);
     const std::optional<Item> item = head(visit, [&](const Item& found) { return claim(found) ? Verdict::taken : Verdict::again; });
     if (!item) return std::nullopt;
-    taken_.fetch_add(1, std::memory_order_relaxed);  // a count, exact at rest only; see size()
+    count_out(visit.record, 1);
     return entry_of(*item);
 }
 
 template <class Atom, HeapLimits Limits>
 std::size_t BasicPriorityHeap<Atom, Limits>::pop(std::span<Entry> out, const std::optional<Key>& before) {
     Visit visit;
+    come_to_pop(visit.record);
     const Item bound = before ? Item{ordered_bits(before->rank), before->tie, 0} : detail::kLargestItem;
     std::size_t count = 0;
     bool stop = false;
@@ -171,7 +200,7 @@ std::size_t BasicPriorityHeap<Atom, Limits>::pop(std::span<Entry> out, const std
     } catch (const std::bad_alloc&) {
         if (count == 0) throw;  // else what was taken is handed over first
     }
-    if (count != 0) taken_.fetch_add(count, std::memory_order_relaxed);  // as in pop()
+    if (count != 0) count_out(visit.record, count);
     return count;
 }
 

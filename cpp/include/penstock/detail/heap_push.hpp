@@ -28,7 +28,7 @@ std::uint32_t BasicPriorityHeap<Atom, Limits>::enqueue(TaskId task) {
 template <class Atom, HeapLimits Limits>
 void BasicPriorityHeap<Atom, Limits>::undo(std::span<const Item> items) noexcept {
     for (const Item& item : items) {
-        // relaxed: a count, exact at rest only; see size(). The task was cancelled before it was in: both undone.
+        // relaxed: a count, exact at rest only; see taken(). The task was cancelled before it was in: both undone.
         if (!claim(item)) taken_.fetch_sub(1, std::memory_order_relaxed);
     }
 }
@@ -46,8 +46,12 @@ void BasicPriorityHeap<Atom, Limits>::push(const Entry& entry) {
     }
     const Item item = item_of(entry, enqueue(entry.task));
     try {
-        // Poppers pay for an inbox; so a thread gets one when it first meets another that pushes.
-        if (!insert(visit, {&item, 1}, 1)) open_inbox(visit.record);
+        // Poppers pay for an inbox; so a thread gets one when it first meets another that pushes, or finds that others pop:
+        // those would fetch each new front from it.
+        const bool alone = insert(visit, {&item, 1}, 1);
+        const std::uint64_t own = std::uint64_t{1} << visit.record.number % 64;
+        // relaxed: as in come_to_pop().
+        if (!alone || (poppers_.load(std::memory_order_relaxed) & ~own) != 0) open_inbox(visit.record);
     } catch (...) {
         undo({&item, 1});
         throw;
@@ -178,7 +182,7 @@ auto BasicPriorityHeap<Atom, Limits>::with_items(Visit& visit, Front* front, std
         fresh->items()[place] = items.front();
         detail::copy_items(fresh->items() + place + 1, old + place, kept - place);
     } else {
-        std::merge(old, old + kept, items.begin(), items.end(), fresh->items());
+        detail::merge(old, old + kept, items.data(), items.data() + items.size(), fresh->items());
     }
     return fresh;
 }

@@ -9,7 +9,7 @@ namespace penstock {
 // costs more, a miss of the cache each, than carrying the few along.
 template <class Atom, HeapLimits Limits>
 bool BasicPriorityHeap<Atom, Limits>::sifts(Front* front) const noexcept {
-    const std::uint64_t taken = taken_.load(std::memory_order_relaxed);  // as in size()
+    const std::uint64_t taken = this->taken();
     const std::uint64_t pushed = pushes(front), live = pushed > taken ? pushed - taken : 0;
     const std::uint64_t items = front->count + (front->body == nullptr ? 0 : front->body->hints);
     return items > live + live / 8;
@@ -163,7 +163,7 @@ void BasicPriorityHeap<Atom, Limits>::tend(Visit& visit) {
         Front* const front = visit.all.protect(visit.record, root_);
         Body* const body = front == nullptr ? nullptr : front->body;
         if (body == nullptr || body->far_count == 0) return;
-        const std::uint64_t taken = taken_.load(std::memory_order_relaxed);  // as in size()
+        const std::uint64_t taken = this->taken();
         const std::uint64_t pushed = pushes(front), live = pushed > taken ? pushed - taken : 0;
         if (body->hints <= 2 * live + Limits.slack) return;
         const Far far = body->far()[turn_.fetch_add(1, std::memory_order_relaxed) % body->far_count];  // only spreads the work
