@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from penstock import forked
@@ -15,6 +16,7 @@ from penstock.template import CommandTemplate
 if TYPE_CHECKING:
     from penstock.engine import Engine
     from penstock.executors import Executor, Report
+    from penstock.executors.memory_group import Place
 
 __all__ = ["LANES", "Lanes"]
 
@@ -33,6 +35,12 @@ class Lanes:
         self._leases: dict[tuple[int, int], int] = {}  # of the attempts that are out
         self._launched: dict[tuple[int, int], Executor] = {}
         self._launched_ns: dict[tuple[int, int], int] = {}
+
+    @cached_property
+    def _place(self) -> Place | None:
+        from penstock.caps import find_place
+
+        return find_place(self._engine.admission.machine.groups)[0]
 
     def ensure(self, name: str) -> None:
         """Start the executor of a lane, unless it runs."""
@@ -92,6 +100,7 @@ class Lanes:
                 spec=spec,
                 env=engine.admission.environment(spec, devices),
                 cpus=engine.admission.cpus(key, spec),
+                groups=None if spec.memory_limit is None else self._place,
             )
         )
         engine.guard.wake()

@@ -80,6 +80,12 @@ def test_a_quota_and_a_group_are_reported(tmp_path: Path) -> None:
     assert cgroup["cpu_quota"] == {"value": 1500, "text": "1.5"}
     assert cgroup["memory_limit"] == {"value": 1024**3, "text": "1GiB"}
     assert cgroup["throttled_periods"] == 3
+    assert cgroup["memory_caps"] == {
+        "by_group": False,
+        "text": "each process by itself, all together by the guard",
+        "directory": None,
+        "no_group": f"groups made in {tmp_path}/sys/fs/cgroup/a.slice have no memory controller",
+    }
 
 
 def test_a_driver_without_the_package_names_the_extra(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:

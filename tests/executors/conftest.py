@@ -16,6 +16,7 @@ import pytest
 
 from penstock.executors import Executor, Launch, Report
 from penstock.executors.commands import Commands
+from penstock.executors.memory_group import Place
 from penstock.executors.processes import Processes
 from penstock.options import make_spec
 from penstock.template import CommandTemplate
@@ -46,12 +47,15 @@ class Driver:
         env: dict[str, str] | None = None,
         attempt: int = 1,
         memory_limit: int | None = None,
+        groups: Place | None = None,
         **kwargs: object,
     ) -> int:
         """Launch a function in a process and return the attempt's task id."""
         options = {"executor": "processes", "memory_limit": memory_limit}
         spec = make_spec(function, name or getattr(function, "__name__", "task"), options)
-        return self._launch(Launch(self._launched, attempt, spec.name, function, args, kwargs, spec, env or {}))
+        return self._launch(
+            Launch(self._launched, attempt, spec.name, function, args, kwargs, spec, env or {}, None, groups)
+        )
 
     def command(
         self,
@@ -59,12 +63,13 @@ class Driver:
         name: str = "command",
         env: dict[str, str] | None = None,
         memory_limit: int | None = None,
+        groups: Place | None = None,
         **options: Any,
     ) -> int:
         """Launch a command and return the attempt's task id."""
         template = CommandTemplate(argv, **options)
         spec = make_spec(None, name, {"memory_limit": memory_limit}, template)
-        return self._launch(Launch(self._launched, 1, name, None, (template,), {}, spec, env or {}))
+        return self._launch(Launch(self._launched, 1, name, None, (template,), {}, spec, env or {}, None, groups))
 
     def _launch(self, launch: Launch) -> int:
         self._launched += 1

@@ -14,6 +14,7 @@ import time
 from importlib import import_module, metadata
 
 from penstock._version import __version__
+from penstock.caps import find_place
 from penstock.cli import checkup_devices as devices
 from penstock.cli.facts import Facts, amount_of, share_of
 from penstock.probes.machine import Machine
@@ -81,6 +82,7 @@ def _cgroup(machine: Machine) -> Facts:
     own = {"cpu": groups.cpu[:1], "memory": groups.memory[:1], "pressure": groups.unified[:1]}
     quota, limit = groups.cpu_quota(), groups.memory_limit()
     throttled = groups.cpu[0].throttled() if groups.cpu else None
+    place, why = find_place(groups)
     return {
         "groups": {
             signal: {"version": group.version, "path": group.path, "directory": str(group.directory)}
@@ -90,6 +92,12 @@ def _cgroup(machine: Machine) -> Facts:
         "cpu_quota": {"value": quota, "text": "none" if quota is None else format_amount("cpu", quota)},
         "memory_limit": {"value": limit, "text": "none" if limit is None else format_amount("memory", limit)},
         "throttled_periods": throttled,
+        "memory_caps": {
+            "by_group": place is not None,
+            "text": "a group for each attempt" if place else "each process by itself, all together by the guard",
+            "directory": None if place is None else str(place.parent),
+            "no_group": why,
+        },
     }
 
 

@@ -101,7 +101,10 @@ def _cgroup(cgroup: Facts) -> Section:
         for signal, group in cgroup["groups"].items()
     ]
     rows.append(("memory limit", cgroup["memory_limit"]["text"], ""))
-    return Section("Control group", ("what", "value", "directory"), rows)
+    caps = cgroup["memory_caps"]
+    rows.append(("memory_limit= of tasks", caps["text"], caps["directory"] or ""))
+    notes = [f"No group for an attempt: {caps['no_group']}."] if caps["no_group"] else []
+    return Section("Control group", ("what", "value", "directory"), rows, notes)
 
 
 def _cpus(cpus: Facts) -> Section:

@@ -164,13 +164,16 @@ class Child:
         number = signal.SIGSTOP if held else signal.SIGCONT
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
+        for pid in self.family():  # what is not stopped yet may start another one meanwhile; what is stopped cannot
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    def family(self) -> Iterator[int]:
+        """Yield each process of its tree once, and look again for those that were started meanwhile."""
         reached: set[int] = set()
-        # What is not stopped yet may start another one meanwhile; what is stopped cannot.
-        while found := set(family_of(self.pid, self._mark)) - reached:
+        while found := {self.pid, *family_of(self.pid, self._mark)} - reached:
             reached |= found
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, number)
+            yield from found
 
     def finish(self) -> Ending:
         """Kill what is left in the process group, and return how the process ended; to be called once, by `exited`."""

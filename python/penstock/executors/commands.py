@@ -19,9 +19,10 @@ from penstock.executors.base import ReactorExecutor
 from penstock.executors.child import Child, Ending
 from penstock.executors.failures import CommandFailed
 from penstock.executors.guardian import Guardian
+from penstock.executors.memory_group import memory_group
 from penstock.executors.protocol import Launch, Report
 from penstock.executors.reactor import READ, WRITE, Reactor, Timer
-from penstock.executors.worker import failure
+from penstock.executors.worker import failure, over_limit
 from penstock.states import Cause
 from penstock.template import CommandTemplate
 
@@ -130,6 +131,10 @@ class _Command:
             cpus=launch.cpus,
         )
         _cap_memory(self._child.pid, launch.spec.memory_limit)
+        self._group = memory_group(launch, reactor, self._over_limit)
+        if self._group is not None:
+            for pid in self._child.family():  # what it has started already; all else begins in the group
+                self._group.add(pid)
         self._pipes: dict[IO[bytes], Callable[[bytes], None]] = {}  # of output that is not at its end
         assert self._child.stdout is not None
         assert self._child.stderr is not None
@@ -156,6 +161,9 @@ class _Command:
     def hold(self, *, held: bool) -> None:
         """Let the command and what it started stand still, or go on."""
         self._child.hold(held=held)
+
+    def _over_limit(self) -> None:
+        self._child.kill(0)  # all of it, as the kernel may have ended one of its processes only
 
     def _write(self) -> None:
         pipe = self._child.stdin
@@ -205,22 +213,27 @@ class _Command:
             self._drop(pipe)
         if self._child.stdin is not None and not self._child.stdin.closed:
             self._reactor.unwatch(self._child.stdin.fileno())
-        self._ended(self._report(self._child.finish()))
+        ending = self._child.finish()
+        if self._group is None:
+            self._ended(self._report(ending, False))
+        else:
+            report = self._report(ending, self._group.exceeded)
+            self._group.end(partial(self._ended, report))
 
-    def _report(self, ending: Ending) -> Report:
+    def _report(self, ending: Ending, exceeded: bool) -> Report:
         launch = self._launch
         value: str | None = None
         error: BaseException | None = None
         cause = Cause.NONE
         if self._kill_asked:
             cause, error = Cause.CANCELLED, TaskFailed(launch.name, "it was killed", Cause.CANCELLED, launch.attempt)
-        elif ending.code == 0:
+        elif ending.code == 0 and not exceeded:
             value = b"".join(self._output).decode(errors="replace")
         else:
-            cause, error = self._failure(ending)
+            cause, error = self._failure(ending, exceeded)
         return Report(launch.task, launch.attempt, value, error, cause, self._started_ns, self._exited_ns, ending.usage)
 
-    def _failure(self, ending: Ending) -> tuple[Cause, CommandFailed]:
+    def _failure(self, ending: Ending, exceeded: bool) -> tuple[Cause, CommandFailed]:
         code, limit = ending.code, self._launch.spec.memory_limit
         problem = str(ending)
         if code == -signal.SIGKILL:
@@ -228,7 +241,9 @@ class _Command:
         elif code is not None and code > 128 and self._template.shell:
             problem += f", as a shell does when signal {code - 128} killed what it ran"
         cause = Cause.LOST if code is None or code < 0 else Cause.EXCEPTION
-        if limit is not None:
+        if exceeded:
+            problem, cause = over_limit(self._launch), Cause.OOM
+        elif limit is not None:
             problem += f"; its memory_limit was {limit} bytes"
             if any(sign in self._tail for sign in _OUT_OF_MEMORY):
                 cause = Cause.OOM

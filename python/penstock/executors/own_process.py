@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from penstock.executors.rusage import cpu_s, io_bytes, peak_bytes
 
-__all__ = ["Meter", "Outlets", "Pin", "die_with_parent", "memory_capped"]
+__all__ = ["Meter", "Outlets", "Pin", "die_with_parent", "memory_capped", "within_group"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -107,6 +107,26 @@ def memory_capped(limit: int | None) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(which, (soft, hard))
+
+
+@contextlib.contextmanager
+def within_group(directory: str | None, home: str | None) -> Iterator[None]:
+    """Be in another control group of memory meanwhile; None for none. What is started there stays there."""
+    if directory is None or home is None:
+        yield
+        return
+    with contextlib.suppress(OSError):  # it has just been removed; the other caps hold
+        _join(directory)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            _join(home)
+
+
+def _join(directory: str) -> None:
+    with open(f"{directory}/cgroup.procs", "w") as procs:
+        procs.write(str(os.getpid()))
 
 
 class Outlets:

@@ -21,7 +21,7 @@ from penstock import context
 from penstock.errors import PenstockError, PickleError, failure_of, message_of
 from penstock.executors.failures import traceback_text
 from penstock.executors.framing import Frame, receive, send
-from penstock.executors.own_process import Meter, Outlets, Pin, die_with_parent, memory_capped
+from penstock.executors.own_process import Meter, Outlets, Pin, die_with_parent, memory_capped, within_group
 from penstock.executors.pickling import Dumped, dump, dump_result, load
 from penstock.executors.rusage import cpu_s
 from penstock.executors.wire import Order, Reply, pack, unpack
@@ -96,7 +96,7 @@ class _Worker:
         cause, text, trace = Cause.NONE, "", ""
         parts: Dumped
         try:
-            with memory_capped(order.memory_limit):
+            with within_group(*order.groups or (None, None)), memory_capped(order.memory_limit):
                 function, args, kwargs = self._loaded(order, frame)
                 frame.clear()
                 value = self._call(order, function, args, kwargs)

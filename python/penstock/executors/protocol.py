@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from penstock.executors.memory_group import Place
 from penstock.options import TaskSpec
 from penstock.resources import Demand
 from penstock.states import Cause
@@ -29,6 +30,7 @@ class Launch:
         spec: the task's options.
         env: environment variables that the attempt's process gets on top of penstock's own, such as OMP_NUM_THREADS.
         cpus: numbers of the CPUs that it is to run on; None for all.
+        groups: where a control group for its `memory_limit` can be made; None: nowhere.
     """
 
     task: int
@@ -40,6 +42,7 @@ class Launch:
     spec: TaskSpec
     env: Mapping[str, str] = field(default_factory=dict)
     cpus: frozenset[int] | None = None
+    groups: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

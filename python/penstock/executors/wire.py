@@ -21,6 +21,7 @@ class Order:
         task, attempt: which one.
         name: the call's name.
         memory_limit: bytes that the process may use while it runs, or None.
+        groups: directories of the control groups of memory to be in while it runs, and afterwards; None: where it is.
         function_parts: the function's pickle and its buffers.
         path: the `sys.path` to use from now on, or None when it has not changed.
         cpus: numbers of the CPUs to run on, or None for all that the process began with.
@@ -33,6 +34,7 @@ class Order:
     function_parts: int
     path: list[str] | None
     cpus: frozenset[int] | None = None
+    groups: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import penstock
@@ -17,13 +18,14 @@ from penstock.executors.child import Child, Ending
 from penstock.executors.failures import RemoteTraceback
 from penstock.executors.framing import Frame, FrameReader, FrameWriter
 from penstock.executors.guardian import Guardian
+from penstock.executors.memory_group import MemoryGroup, memory_group
 from penstock.executors.pickling import Dumped, load
 from penstock.executors.protocol import UNKNOWN, Launch, Report, Usage
 from penstock.executors.reactor import READ, WRITE, Reactor, Timer
 from penstock.executors.wire import Order, Reply, pack, unpack
 from penstock.states import Cause
 
-__all__ = ["Worker", "failure"]
+__all__ = ["Worker", "failure", "over_limit"]
 
 _ROOT = str(Path(penstock.__file__).parent.parent)
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from penstock.executors.process_worker import main; main()"
@@ -77,6 +79,8 @@ class Worker:
         self._kill_asked = False
         self._writing = False
         self._overdue: Timer | None = None
+        self._group: MemoryGroup | None = None  # of the attempt, if it is to keep to a limit
+        self._left: list[MemoryGroup] = []  # of earlier ones, in which something still runs
         self._reader = FrameReader()
         self._writer = FrameWriter()
         self._stream, theirs = socket.socketpair()
@@ -107,6 +111,7 @@ class Worker:
     def begin(self, launch: Launch, function: Dumped, arguments: Dumped) -> bool:
         """Send an attempt to the process; False when the process has just died, and nothing was begun."""
         path = [entry or os.getcwd() for entry in sys.path]
+        self._group = group = memory_group(launch, self._reactor, self._over_limit)
         order = Order(
             task=launch.task,
             attempt=launch.attempt,
@@ -115,6 +120,7 @@ class Worker:
             function_parts=len(function),
             path=None if path == self._path else path,
             cpus=launch.cpus,
+            groups=None if group is None else (str(group.directory), str(group.home)),
         )
         self._path = path
         self._launch = launch
@@ -122,6 +128,7 @@ class Worker:
         self._writer.put([pack(order), *function, *arguments])
         if not self._write():
             self._launch = None
+            self._leave_group()
             return False
         return True
 
@@ -169,6 +176,19 @@ class Worker:
             self._fail(error, cause)
             self._child.kill(0)
 
+    def _over_limit(self) -> None:
+        self._child.kill(0)  # all of it, as the kernel may have chosen another process than the one that grew
+
+    def _leave_group(self) -> bool:
+        """Let go of the attempt's control group; return whether the attempt went over its limit."""
+        group, self._group = self._group, None
+        if group is None:
+            return False
+        exceeded = group.exceeded
+        if not group.close():
+            self._left.append(group)
+        return exceeded
+
     def _hang_up(self) -> None:
         if self._stream.fileno() >= 0:
             self._reactor.unwatch(self._stream.fileno())
@@ -181,10 +201,20 @@ class Worker:
         if self._overdue is not None:
             self._overdue.cancel()
         ending = self._child.finish()
+        exceeded = self._leave_group()
+        self._conclude(ending, exceeded)
+
+    def _conclude(self, ending: Ending, exceeded: bool) -> None:
+        if self._left:  # what it had started goes with it
+            self._left.pop().end(partial(self._conclude, ending, exceeded))
+            return
         if self._launch is not None:
             if self._kill_asked:
                 error = TaskFailed(self._launch.name, "it was killed", Cause.CANCELLED, self._launch.attempt)
                 self._fail(error, Cause.CANCELLED, ending.usage)
+            elif exceeded:
+                error = TaskFailed(self._launch.name, over_limit(self._launch), Cause.OOM, self._launch.attempt)
+                self._fail(error, Cause.OOM, ending.usage)
             else:
                 self._fail(_lost(self._launch, ending), Cause.LOST, ending.usage)
         self._gone(self)
@@ -222,6 +252,8 @@ class Worker:
             error = _error_of(launch, reply, frame[1:])
         if self._kill_asked:  # it ended just before the signal came, or survived it
             self._child.kill(0)
+        if self._leave_group() and error is not None:
+            cause = Cause.OOM  # one that it had started was ended for its limit
         self._child.hold(held=False)  # the attempt had ended before it was to stand still; the next one is to run
         self._launch = None
         self._ended(
@@ -237,6 +269,14 @@ def failure(
     now = time.monotonic_ns()
     return Report(
         launch.task, launch.attempt, None, error, cause, now if started_ns is None else started_ns, now, usage
+    )
+
+
+def over_limit(launch: Launch) -> str:
+    """Return why an attempt failed whose processes the kernel ended for its `memory_limit`."""
+    return (
+        f"its processes needed more than its memory_limit of {launch.spec.memory_limit} bytes together, and were ended; "
+        "raise memory_limit= or let them use less"
     )
 
 
