@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.measures import Figures
-from benchmarks.utilisation import hog, memory, shapes, urgent
+from benchmarks.utilisation import disk, hog, memory, shapes, urgent
 
 __all__ = ["CASES", "Case"]
 
@@ -34,8 +34,11 @@ CASES = {
     "shapes": Case(
         "Mixed CPU shapes: 2, 1 and half cores",
         shapes.run,
-        (("utilisation", "CPU used until the tail", "{:.1%}"), ("makespan_s", "makespan", "{:.1f} s"), ("jobs", "jobs", "{}")),
-        ("utilisation", "share of the cores used until the tail"),
+        (
+            ("utilisation", "CPU used until the tail, of what others left", "{:.1%}"), ("others", "others used", "{:.1%}"),
+            ("makespan_s", "makespan", "{:.1f} s"), ("jobs", "jobs", "{}"),
+        ),
+        ("utilisation", "share of the cores used until the tail, of what others left"),
         shapes.NOTE,
     ),
     "urgent": Case(
@@ -57,6 +60,17 @@ CASES = {
         ),
         ("kills", "processes that the kernel killed for memory"),
         memory.NOTE,
+    ),
+    "disk": Case(
+        "Jobs that write beside jobs that compute",
+        disk.run,
+        (
+            ("writers", "slow-down of writers", "{:.2f}"), ("computers", "of those that compute", "{:.2f}"),
+            ("makespan_s", "makespan", "{:.1f} s"), ("written_mb_s", "written", "{:.0f} MB/s"),
+            ("alone_mb_s", "one writer alone", "{:.0f} MB/s"), ("others", "CPU that others used", "{:.1%}"),
+        ),
+        ("writers", "slow-down of writers"),
+        disk.NOTE,
     ),
     "hog": Case(
         "Beside a CPU hog that comes and goes",

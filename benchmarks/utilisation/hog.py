@@ -15,12 +15,13 @@ import psutil
 from benchmarks.measures import Figures, require
 from benchmarks.utilisation.jobs import Job
 from benchmarks.utilisation.sides import CORES, prepare, run_jobs
+from benchmarks.utilisation.watch import LOOK_S, watched
 
 __all__ = ["NOTE", "jobs", "run"]
 
 FULL = 60
 LIMIT = 0.8
-PHASE_S, LOOK_S = 3.0, 0.25
+PHASE_S = 3.0
 SLACK = 0.05
 NOTE = (
     f"Jobs of half a core beside stress-ng on half of the cores, {PHASE_S:g} s on and {PHASE_S:g} s off, under limits={{'cpu': {LIMIT}}} for all "
@@ -40,8 +41,9 @@ def jobs(count: int) -> list[Job]:
 def run(side: str, scale: float) -> Figures:
     prepare(side)
     made = jobs(max(8, round(FULL * scale)))
-    with _hog(), _watched() as busy:
+    with _hog(), watched() as looks:
         outcome = run_jobs(side, made, {"cpu": LIMIT})
+    busy = looks.shares(CORES)
     require("jobs that ended well", len(outcome.done), len(made))
     return {
         "average": sum(busy) / len(busy),
@@ -88,30 +90,6 @@ def _hog() -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextmanager
-def _watched() -> Iterator[list[float]]:
-    """Look at the machine's CPU from now on; what is yielded has the busy share of each look when the block has ended."""
-    over, busy = threading.Event(), list[float]()
-
-    def look() -> None:
-        before = psutil.cpu_times()
-        while not over.wait(LOOK_S):
-            now = psutil.cpu_times()
-            idle = now.idle + now.iowait - before.idle - before.iowait
-            total = sum(now[:8]) - sum(before[:8])
-            if total > 0:
-                busy.append(max(0.0, 1 - idle / total))
-            before = now
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield busy
     finally:
         over.set()
         thread.join()

@@ -66,10 +66,14 @@ class Outcome:
     def makespan_s(self) -> float:
         return self.ended - self.begun
 
+    @property
+    def tail(self) -> float:
+        """When the last job begins: from then on nothing is left to start."""
+        return max(one.began for one in self.done.values())
+
     def utilisation(self, cores: float) -> float:
-        """CPU seconds used over those that there were, from the start until the last job begins: the tail is left out."""
-        tail = max(one.began for one in self.done.values())
-        return sum(one.cpu_until(tail) for one in self.done.values()) / (cores * (tail - self.begun))
+        """CPU seconds that the jobs used over those that there were, from the start to the tail."""
+        return sum(one.cpu_until(self.tail) for one in self.done.values()) / (cores * (self.tail - self.begun))
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -71,7 +71,7 @@ def draw(found: Mapping[str, Any], file: Path) -> None:
         if "logarithmic" in label:
             axis.set_xscale("log")
         else:
-            axis.set_xlim(left=0)
+            axis.set_xlim(0, 1.08 * max(values.values()))
         axis.grid(alpha=0.3)
         axis.margins(y=0.3)
         axis.spines[["top", "right"]].set_visible(False)

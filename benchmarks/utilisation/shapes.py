@@ -7,14 +7,15 @@ import random
 from benchmarks.measures import Figures, require
 from benchmarks.utilisation.jobs import Job
 from benchmarks.utilisation.sides import CORES, prepare, run_jobs
+from benchmarks.utilisation.watch import watched
 
 __all__ = ["NOTE", "jobs", "run"]
 
 FULL = 72
 NOTE = (
     "Busy processes of 0.3 to 0.9 CPU seconds for each core that they declare, a third each of 2 cores (two processes), 1 core and "
-    "half a core (busy for half of the time), in random order. The CPU seconds are the processes' own, so what others "
-    "use of the machine counts as not used. The tail begins when the last job does: nothing is left to start."
+    "half a core (busy for half of the time), in random order. CPU used is all that the side's processes use, of all that others on "
+    "the machine left. The tail begins when the last job does: nothing is left to start."
 )
 
 
@@ -35,6 +36,14 @@ def jobs(count: int) -> list[Job]:
 def run(side: str, scale: float) -> Figures:
     prepare(side)
     made = jobs(max(9, round(FULL * scale)))
-    outcome = run_jobs(side, made)
+    with watched() as looks:
+        outcome = run_jobs(side, made)
     require("jobs that ended well", len(outcome.done), len(made))
-    return {"utilisation": outcome.utilisation(CORES), "makespan_s": outcome.makespan_s, "jobs": len(made)}
+    used, others = looks.of_the_rest(CORES, outcome.begun, outcome.tail)
+    return {
+        "utilisation": used,
+        "others": others,
+        "jobs_only": outcome.utilisation(CORES),
+        "makespan_s": outcome.makespan_s,
+        "jobs": len(made),
+    }

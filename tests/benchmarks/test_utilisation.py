@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.utilisation import memory, shapes
+from benchmarks.utilisation import disk, hog, memory, shapes
 from benchmarks.utilisation.__main__ import main
 from benchmarks.utilisation.jobs import Done, Job, Outcome, percentile
 from benchmarks.utilisation.report import store
 from benchmarks.utilisation.sides import POOL, SIDES, run_jobs
+from benchmarks.utilisation.watch import Look, Looks
 
 
 @pytest.mark.timeout(110)
@@ -34,6 +35,14 @@ def test_utilisation_counts_cpu_up_to_the_start_of_the_last_job_and_no_further()
     assert Outcome(10.0, 20.0, done).utilisation(2) == pytest.approx(4 / 6)
 
 
+def test_what_others_use_is_taken_off_what_there_is_and_looks_are_read_in_between() -> None:
+    looks = Looks([Look(0.0, 0.0, 0.0), Look(2.0, 3.0, 2.0), Look(4.0, 7.0, 4.0)])
+    assert looks.shares(2) == [0.75, 1.0]
+    # From 1 to 3: half of each interval, 1.5 + 2 seconds of everyone and 1 + 1 of ours, of 2 cores for 2 seconds.
+    assert looks.used(1.0, 3.0) == (3.5, 2.0)
+    assert looks.of_the_rest(2, 1.0, 3.0) == (2.0 / (4.0 - 1.5), 1.5 / 4.0)
+
+
 def test_percentile_is_the_smallest_value_that_enough_do_not_exceed() -> None:
     values = [float(one) for one in range(100, 0, -1)]
     assert [percentile(values, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
@@ -43,6 +52,8 @@ def test_percentile_is_the_smallest_value_that_enough_do_not_exceed() -> None:
 def test_every_side_is_given_the_same_jobs() -> None:
     assert shapes.jobs(12) == shapes.jobs(12)
     assert memory.jobs(8) == memory.jobs(8)
+    assert hog.jobs(8) == hog.jobs(8)
+    assert disk.jobs(3, Path("x"), 100) == disk.jobs(3, Path("x"), 100)
 
 
 def test_peaks_of_memory_jobs_spread_over_ten_times_what_they_declare() -> None:
