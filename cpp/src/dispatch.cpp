@@ -264,6 +264,8 @@ std::optional<Start> Scheduler::split(const Start& start, std::uint32_t worker, 
   const std::scoped_lock lock(mutex_);
   Record& r = record(checked(start.task));
   if (r.word.load(std::memory_order_seq_cst) != word::pack(start.attempt, Cause::none, State::running)) return {};
+  const Lease& shared = leases_[static_cast<std::size_t>(start.lease)];
+  if ((shared.open_attempts.load(std::memory_order_seq_cst) & Lease::kStill) != 0) return {};  // it has one of its own
   Shape& shape = *shape_owners_[r.shape()];
   const std::optional<Grant> grant = ledger_.try_acquire(shape.asks);
   if (!grant) return {};

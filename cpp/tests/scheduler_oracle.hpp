@@ -32,16 +32,21 @@ class Oracle {
     bool forgiven = false;
 
     std::vector<std::size_t> dependants;  // edges from when this task had not ended
+    std::size_t untold = 0;               // edges of which it has not heard that the other task has ended
     State state = State::waiting;
     Cause cause = Cause::none;
     Attempt attempt = 0;
     Instant retry_at = kNever;
-    Instant time_out = kNever;  // of the running attempt; never again once it was told
+    Instant time_out = kNever;  // of the running attempt; never again once it was told, and not while it stands still
+    bool still = false;         // the running attempt is suspended
+    Instant left = kNever;      // until its timeout, when it goes on
+    std::uint32_t lease = 0;    // its own, while it is suspended
     Cause lost_to = Cause::upstream;
   };
   struct Lease {
     Demand demand{};
     std::size_t open = 0;
+    bool still = false;  // it lacks what its only attempt has yielded
   };
   using Reported = std::map<std::size_t, std::vector<Event>>;  // by task; those of no task under kNoTask
 
@@ -72,7 +77,9 @@ class Oracle {
     note(EventKind::submitted, first, 0, static_cast<std::int64_t>(batch.size()), Cause::none, State::waiting);
     for (std::size_t k = first; k < tasks.size(); ++k) {
       for (const std::size_t before : tasks[k].predecessors) {
-        if (!is_final(tasks[before].state)) tasks[before].dependants.push_back(k);
+        if (is_final(tasks[before].state)) continue;
+        tasks[before].dependants.push_back(k);
+        ++tasks[k].untold;
       }
     }
     std::vector<std::size_t> ended;  // those that lost an earlier task, before anything hears of their end
@@ -95,21 +102,21 @@ class Oracle {
     wake();
     if (held_back()) return {};
     if (guarded) most = 1;
-    std::vector<std::size_t> heads;  // the first of each kind of task
-    for (std::size_t t = 0; t < tasks.size(); ++t) {
-      if (tasks[t].state != State::ready) continue;
-      const auto same = std::find_if(heads.begin(), heads.end(), [&](std::size_t h) { return same_shape(h, t); });
-      if (same == heads.end()) {
-        heads.push_back(t);
-      } else if (before(t, *same)) {
-        *same = t;
-      }
-    }
-    std::sort(heads.begin(), heads.end(), [&](std::size_t a, std::size_t b) { return before(a, b); });
+    const std::vector<std::size_t> heads = in_order();
     Demand spoken{};  // what more urgent heads of other lanes are about to take
+    Demand owed{};    // what more urgent attempts that stand still wait for
     for (std::size_t h = 0; h < heads.size(); ++h) {
       const Task& head = tasks[heads[h]];
+      if (head.state == State::running) {
+        for (const int r : kYielded) owed[r] += leases.at(head.lease).demand[r];
+        continue;
+      }
       if (short_of(head.demand)) continue;
+      if (std::any_of(kYielded.begin(), kYielded.end(), [&](int r) {
+            return owed[r] > 0 && head.demand[r] > 0 && free(r) < owed[r] + spoken[r] + head.demand[r];
+          })) {
+        continue;
+      }
       Demand together = head.demand;
       for (int r = 0; r < kMaxResources; ++r) together[r] += spoken[r];
       if (head.lane != lane) {
@@ -137,11 +144,46 @@ class Oracle {
 
   /// Whether the attempt can be moved to a lease of its own.
   [[nodiscard]] bool split(std::size_t task, Attempt attempt, LeaseId lease, std::uint32_t worker) {
-    if (!current(task, attempt) || short_of(tasks[task].demand)) return false;
+    if (!current(task, attempt) || tasks[task].still || short_of(tasks[task].demand)) return false;
     let_go(lease);
     Event started = event_of(EventKind::started, task, attempt, static_cast<std::int64_t>(tasks[task].lane), Cause::none, State::running);
     started.worker = worker;
     events[task].push_back(started);
+    return true;
+  }
+
+  bool suspend(std::size_t task, Attempt attempt, LeaseId id) {
+    Lease& lease = leases.at(static_cast<std::uint32_t>(id));
+    if (!current(task, attempt) || lease.still || lease.open != 1) return false;
+    lease.still = true;
+    Task& t = tasks[task];
+    t.still = true;
+    t.lease = static_cast<std::uint32_t>(id);
+    t.left = t.time_out == kNever ? kNever : std::max<Instant>(t.time_out - now, 0);
+    t.time_out = kNever;
+    note(EventKind::suspended, task, attempt, 0, Cause::none, State::running);
+    return true;
+  }
+
+  bool proceed(std::size_t task, Attempt attempt) {
+    if (paused || !current(task, attempt) || !tasks[task].still) return false;
+    Task& t = tasks[task];
+    Demand wanted{};
+    for (const int r : kYielded) wanted[r] = leases.at(t.lease).demand[r];
+    const Demand own = wanted;
+    for (const std::size_t h : in_order()) {  // what comes first, and would start or go on now
+      if (h == task) break;
+      const Task& other = tasks[h];
+      const bool stands = other.state == State::running;
+      if (!stands && short_of(other.demand)) continue;
+      for (const int r : kYielded) wanted[r] += stands ? leases.at(other.lease).demand[r] : other.demand[r];
+    }
+    for (const int r : kYielded) {
+      if (own[r] > 0 && free(r) < wanted[r]) return false;
+    }
+    leases.at(t.lease).still = t.still = false;
+    t.time_out = t.left == kNever ? kNever : now + t.left;
+    note(EventKind::proceeded, task, attempt, 0, Cause::none, State::running);
     return true;
   }
 
@@ -153,7 +195,10 @@ class Oracle {
     Event ended = event_of(EventKind::succeeded, task, report.attempt, report.finished - report.started, Cause::none, State::succeeded);
     ended.time = report.finished;
     events[task].push_back(ended);
-    for (const std::size_t after : tasks[task].dependants) judge(after);
+    for (const std::size_t after : tasks[task].dependants) {
+      --tasks[after].untold;
+      judge(after);
+    }
   }
 
   bool fail(const Report& report, Cause cause, Instant retry_at, const Demand* other = nullptr) {
@@ -190,10 +235,13 @@ class Oracle {
     tasks[task].state = State::waiting;
     tasks[task].tolerant = false;  // it needs all that it defers to
     tasks[task].predecessors.clear();  // those are behind it
+    tasks[task].untold = 0;
     note(EventKind::deferred, task, report.attempt, static_cast<std::int64_t>(children.size()), Cause::none, State::waiting);
     for (const std::size_t child : children) {
       tasks[task].predecessors.push_back(child);
-      if (!is_final(tasks[child].state)) tasks[child].dependants.push_back(task);
+      if (is_final(tasks[child].state)) continue;
+      tasks[child].dependants.push_back(task);
+      ++tasks[task].untold;
     }
     for (const std::size_t child : children) lose(task, child);
     judge(task);
@@ -231,7 +279,9 @@ class Oracle {
     }
   }
   /// Whether nothing may start now; a closed guard lets one task through when none runs.
-  [[nodiscard]] bool held_back() const { return paused || (guarded && !leases.empty()); }
+  [[nodiscard]] bool held_back() const {
+    return paused || (guarded && std::any_of(leases.begin(), leases.end(), [](const auto& lease) { return !lease.second.still; }));
+  }
 
   void set_paused(bool to) {
     if (std::exchange(paused, to) != to) {
@@ -254,7 +304,8 @@ class Oracle {
 
   [[nodiscard]] Amount held(int resource) const {
     Amount sum = 0;
-    for (const auto& [id, lease] : leases) sum += lease.demand[resource];
+    const bool yielded = std::find(kYielded.begin(), kYielded.end(), resource) != kYielded.end();
+    for (const auto& [id, lease] : leases) sum += lease.still && yielded ? 0 : lease.demand[resource];
     return sum;
   }
   [[nodiscard]] Amount free(int resource) const { return capacity[static_cast<std::size_t>(resource)] - held(resource); }
@@ -287,6 +338,24 @@ class Oracle {
  private:
   static constexpr std::size_t kNone = index(kNoTask);
 
+  /// The first ready task of each kind, and the attempts that stand still, in the order in which they come.
+  [[nodiscard]] std::vector<std::size_t> in_order() const {
+    std::vector<std::size_t> heads;
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      if (tasks[t].state != State::ready) continue;
+      const auto same = std::find_if(heads.begin(), heads.end(), [&](std::size_t h) { return same_shape(h, t); });
+      if (same == heads.end()) {
+        heads.push_back(t);
+      } else if (before(t, *same)) {
+        *same = t;
+      }
+    }
+    for (std::size_t t = 0; t < tasks.size(); ++t) {
+      if (tasks[t].state == State::running && tasks[t].still) heads.push_back(t);
+    }
+    std::sort(heads.begin(), heads.end(), [&](std::size_t a, std::size_t b) { return before(a, b); });
+    return heads;
+  }
   [[nodiscard]] bool before(std::size_t a, std::size_t b) const {
     const double rank_a = weight * tasks[a].priority, rank_b = weight * tasks[b].priority;
     return rank_a != rank_b ? rank_a < rank_b : a < b;
@@ -315,6 +384,7 @@ class Oracle {
     t.state = State::running;
     t.cause = Cause::none;
     ++t.attempt;
+    t.still = false;
     t.time_out = t.timeout > 0 ? now + t.timeout : kNever;
     Event started = event_of(EventKind::started, task, t.attempt, static_cast<std::int64_t>(t.lane), Cause::none, State::running);
     started.worker = worker;
@@ -347,7 +417,7 @@ class Oracle {
   /// A waiting task with nothing left to wait for starts, or ends when no predecessor gave a result.
   void judge(std::size_t task) {
     const Task& t = tasks[task];
-    if (t.state != State::waiting || unmet(task) > 0) return;
+    if (t.state != State::waiting || t.untold > 0) return;
     const auto lost = std::count_if(t.predecessors.begin(), t.predecessors.end(), [&](std::size_t p) { return missed(tasks[p]); });
     if (lost == 0 || (t.tolerant && lost < std::ssize(t.predecessors))) return make_ready(task);
     if (t.tolerant) end_for_upstream(task);  // else it hears of the one that it has lost right after this
@@ -378,6 +448,7 @@ class Oracle {
   }
   void tell_dependants(std::size_t task) {
     for (const std::size_t after : std::vector<std::size_t>(tasks[task].dependants)) {
+      --tasks[after].untold;
       lose(after, task);
       judge(after);
     }

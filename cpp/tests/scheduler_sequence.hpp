@@ -33,7 +33,7 @@ class SchedulerSequence {
     set_capacity(kMemory, choices_.below(9));
     set_policy();
     while (choices_.more()) {
-      switch (choices_.below(18)) {
+      switch (choices_.below(20)) {
         case 0:
         case 1: submit(); break;
         case 2:
@@ -51,6 +51,8 @@ class SchedulerSequence {
         case 14: expire(); break;
         case 15:
         case 16: now_ += 1 + choices_.below(3); break;
+        case 17: suspend(); break;
+        case 18: proceed(); break;
         default: seldom(); break;
       }
     }
@@ -163,6 +165,7 @@ class SchedulerSequence {
     require(why.unmet == (task.state == State::waiting ? oracle_.unmet(t) : 0), "explain()'s unmet predecessors");
     require(why.retry_at == (task.state == State::backoff ? task.retry_at : kNever), "explain()'s next attempt");
     require(why.paused == oracle_.paused, "explain()'s pause");
+    require(why.suspended == (task.state == State::running && task.still), "explain()'s standing still");
     require(why.guarded == (!oracle_.paused && oracle_.held_back()), "explain()'s guard");
     const std::optional<int> lacking = task.state == State::ready ? oracle_.short_of(task.demand) : std::nullopt;
     require(why.lacking == lacking.value_or(-1), "explain()'s lacking resource");
@@ -435,6 +438,26 @@ class SchedulerSequence {
       oracle_.open(moved->lease, oracle_.tasks[hand.task].demand, 1);
       hand.lease = moved->lease;
     }
+    compare();
+  }
+
+  void suspend() {
+    if (hand_.empty()) return;
+    const Hand& hand = hand_[choices_.below(static_cast<std::uint32_t>(hand_.size()))];
+    say("suspend", hand.task);
+    begin();
+    const bool expected = oracle_.suspend(hand.task, hand.attempt, hand.lease);
+    require(scheduler_.suspend({id(hand.task), hand.attempt, hand.lease, 0}, now_) == expected, "whether an attempt can be suspended");
+    compare();
+  }
+
+  void proceed() {
+    if (hand_.empty()) return;
+    const Hand& hand = hand_[choices_.below(static_cast<std::uint32_t>(hand_.size()))];
+    say("proceed", hand.task);
+    begin();
+    const bool expected = oracle_.proceed(hand.task, hand.attempt);
+    require(scheduler_.proceed({id(hand.task), hand.attempt, hand.lease, 0}, now_) == expected, "whether an attempt goes on");
     compare();
   }
 

@@ -144,7 +144,7 @@ class Scheduler {
   std::size_t take(Lane lane, std::uint32_t worker, std::span<Start> out, Instant now);
 
   /// Moves a start that its worker has not begun to a lease of its own, for another worker. Nothing when its
-  /// demand does not fit a second time.
+  /// demand does not fit a second time, or the attempt is suspended.
   std::optional<Start> split(const Start& start, std::uint32_t worker, Instant now);
 
   /// Reports successes. Returns how many tasks became ready.
