@@ -40,7 +40,7 @@ def prepare(side: str) -> None:
     def unknown(self: object, now_ns: int) -> Reading:
         return Reading.unknown("this side does not look", "none", now_ns)
 
-    Admission.wake = lambda self: None  # type: ignore[method-assign]
+    Admission.wake = Admission.look = lambda self: None  # type: ignore[method-assign]
     MemoryProbe.read = unknown  # type: ignore[method-assign]
     PressureProbe.read = unknown  # type: ignore[method-assign]
 

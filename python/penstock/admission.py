@@ -74,6 +74,9 @@ PERIOD_S = 0.5
 QUIET_PERIOD_S = 2.0
 """Seconds between two samples while none does."""
 
+LOOK_S = 1.0
+"""How long a first sample is waited for at most: what cannot be known holds nothing back."""
+
 _SCALARS = RESOURCES[:4]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -181,6 +184,8 @@ class Admission:
         self._telling = threading.RLock()  # the sampler, and whoever changes the limits or ends an attempt
         self._scheduler: _core.Scheduler | None = None
         self._sampler: Sampler | None = None
+        self._collector: Collector | None = None  # of the first look, for the sampler
+        self._looked = threading.Event()
         self._last: Sample | None = None
         self._wide: tuple[int, int] | None = None  # a task that asks for more cores than others leave, and since when
         self._resting = True
@@ -197,6 +202,22 @@ class Admission:
             scheduler.set_capacity(number, self.limits.amounts.get(name))
         self._set_devices()
 
+    def look(self) -> None:
+        """Return when there is a first sample: what is to start needs what others may hold already.
+
+        That is for memory, of the machine and of GPUs: what is used of the rest per second a first sample does not know.
+        """
+        if self._looked.is_set():
+            return
+        if self._resting and self._sampler is None:
+            with self._telling:
+                self._collector = self._collector or Collector(self.machine, plugin_probes)
+                self._last = self._collector.collect()
+                self._tell(self._last)
+                self._looked.set()
+        else:
+            self._looked.wait(LOOK_S)  # the sampler takes its first one now
+
     def wake(self) -> None:
         """Sample from now on: somebody waits for room."""
         if not self._resting:
@@ -206,7 +227,7 @@ class Admission:
             return
         self._resting = False
         if self._sampler is None:
-            collector = Collector(self.machine, plugin_probes)
+            collector = self._collector or Collector(self.machine, plugin_probes)
             self._sampler = Sampler(
                 collector, self._sampled, on_error=self._broken, period_s=PERIOD_S, roots=self._attempts.roots
             )
@@ -223,6 +244,8 @@ class Admission:
     def close(self) -> None:
         if self._sampler is not None:
             self._sampler.stop()
+        elif self._collector is not None:
+            self._collector.close()
 
     # ---------------------------------------------------------------------------------------------- limits
 
@@ -302,6 +325,7 @@ class Admission:
         with self._telling:
             self._last = sample
             self._tell(sample)
+            self._looked.set()
             for family in self.guesses:
                 self._ask(family)
 

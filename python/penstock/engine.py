@@ -313,6 +313,8 @@ class Engine(Bookkeeping):
                 raise ResourceError(f"task {spec.name!r}: {error}.") from None
             if family is not None:
                 self.admission.ask(family)
+            if family is not None or spec.demand.memory or spec.demand.gpu or spec.demand.gpu_memory:
+                self.admission.look()
         return shape
 
     def _refuse_when_ending(self) -> None:
