@@ -6,23 +6,23 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.conftest import Record
 
 from penstock.caps import find_place
 from penstock.probes.cgroup import Groups, find_groups
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
+def tree(record: Record) -> Path:
     """A tree whose groups are plain folders: what is made in it gets no files of the kernel's."""
-    for name, text in {
-        "proc/self/cgroup": "0::/a.slice/b.scope\n",
-        "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
-        "sys/fs/cgroup/a.slice/memory.max": "max\n",
-        "sys/fs/cgroup/a.slice/b.scope/memory.max": "max\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    return tmp_path
+    return record(
+        {
+            "proc/self/cgroup": "0::/a.slice/b.scope\n",
+            "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/a.slice/memory.max": "max\n",
+            "sys/fs/cgroup/a.slice/b.scope/memory.max": "max\n",
+        }
+    )
 
 
 def test_without_control_groups_there_is_no_place() -> None:

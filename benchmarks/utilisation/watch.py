@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,7 @@ import psutil
 
 from penstock.probes.tree import ProcessTree
 
-__all__ = ["LOOK_S", "Look", "Looks", "watched"]
+__all__ = ["LOOK_S", "Look", "Looks", "repeated", "watched"]
 
 LOOK_S = 0.25
 
@@ -57,31 +57,37 @@ class Looks:
 
 
 @contextmanager
+def repeated(look: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Look every so many seconds while the block runs, on a thread of its own."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(every_s):
+            look()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
 def watched() -> Iterator[Looks]:
     """Look every LOOK_S, from before the block begins until after it has ended."""
-    over, looks, tree = threading.Event(), Looks(), ProcessTree()
+    looks, tree = Looks(), ProcessTree()
 
     def look() -> None:
         own_ns = tree.measure().cpu_ns or 0
         times = psutil.cpu_times()
-        everyone = (
-            times.user
-            + times.nice
-            + times.system
-            + sum(getattr(times, name, 0.0) for name in ("irq", "softirq", "steal"))
-        )
-        looks.all.append(Look(time.monotonic(), everyone, own_ns / 1e9))
-
-    def go_on() -> None:
-        while not over.wait(LOOK_S):
-            look()
+        rest = (getattr(times, name, 0.0) for name in ("irq", "softirq", "steal"))  # of Linux
+        looks.all.append(Look(time.monotonic(), times.user + times.nice + times.system + sum(rest), own_ns / 1e9))
 
     look()
-    thread = threading.Thread(target=go_on)
-    thread.start()
     try:
-        yield looks
+        with repeated(look, LOOK_S):
+            yield looks
     finally:
-        over.set()
-        thread.join()
         look()

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from itertools import pairwise
 
 import pytest
 from benchmarks.utilisation.jobs import Job
+from benchmarks.utilisation.watch import repeated
 
 from penstock import Pipeline, _core, command
 from penstock.probes.cpu import affinity
@@ -42,19 +42,9 @@ def start_hog(copies: int) -> int:
 @contextmanager
 def watched(scheduler: _core.Scheduler, every_s: float = 0.02) -> Iterator[list[tuple[float, int, int]]]:
     """Note (instant, held, capacity) all the time."""
-    over, seen = threading.Event(), list[tuple[float, int, int]]()
-
-    def watch() -> None:
-        while not over.wait(every_s):
-            seen.append((time.monotonic(), scheduler.held(0), scheduler.capacity(0)))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
+    seen = list[tuple[float, int, int]]()
+    with repeated(lambda: seen.append((time.monotonic(), scheduler.held(0), scheduler.capacity(0))), every_s):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_hog_that_comes_and_goes_is_followed_within_two_seconds_and_nothing_goes_back_in_between(

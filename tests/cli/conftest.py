@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from tests.probes.conftest import RecordedGpu, RecordedNvml
+from tests.conftest import Record, RecordedGpu, RecordedNvml
 
 from penstock.probes.machine import Machine
 from penstock.probes.plugins import GROUP
@@ -76,13 +76,11 @@ class Licences:
 
 
 @pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+def devices(record: Record, monkeypatch: pytest.MonkeyPatch) -> Machine:
     """A recorded machine: a quota, two disks and two links at rest, two GPUs; a plug-in that works and one that does not."""
-    for name, text in DEVICES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    (tmp_path / "proc/self/ns").mkdir()
-    os.symlink("pid:[4026531836]", tmp_path / "proc/self/ns/pid")
+    root = record(DEVICES)
+    (root / "proc/self/ns").mkdir()
+    os.symlink("pid:[4026531836]", root / "proc/self/ns/pid")
     busy = RecordedGpu("GPU-a", total=80 * GIB, used=40 * GIB, gpu=37, processes=[(4242, 30 * GIB), (4243, None)])
     monkeypatch.setitem(sys.modules, "pynvml", RecordedNvml(busy, RecordedGpu("GPU-b", processes=None)))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -93,4 +91,4 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
         for name, value in (("licence", "somewhere:Licences"), ("broken", "somewhere:nothing"))
     ]
     monkeypatch.setattr("penstock.probes.plugins._installed", lambda path: points)
-    return Machine.detect(tmp_path)
+    return Machine.detect(root)

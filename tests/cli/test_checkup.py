@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.conftest import Record
 
 from penstock.cli.checkup import checkup
 from penstock.probes.machine import Machine
@@ -65,17 +66,17 @@ def test_the_facts_are_ready_for_json() -> None:
     assert json.loads(json.dumps(facts)) == facts
 
 
-def test_a_quota_and_a_group_are_reported(tmp_path: Path) -> None:
-    for name, text in {
-        "proc/self/cgroup": "0::/a.slice\n",
-        "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
-        "sys/fs/cgroup/a.slice/cpu.max": "150000 100000\n",
-        "sys/fs/cgroup/a.slice/cpu.stat": "usage_usec 5\nnr_throttled 3\n",
-        "sys/fs/cgroup/a.slice/memory.max": "1073741824\n",
-    }.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    cgroup = checkup(Machine.detect(tmp_path))["cgroup"]
+def test_a_quota_and_a_group_are_reported(record: Record) -> None:
+    root = record(
+        {
+            "proc/self/cgroup": "0::/a.slice\n",
+            "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            "sys/fs/cgroup/a.slice/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/a.slice/cpu.stat": "usage_usec 5\nnr_throttled 3\n",
+            "sys/fs/cgroup/a.slice/memory.max": "1073741824\n",
+        }
+    )
+    cgroup = checkup(Machine.detect(root))["cgroup"]
     assert cgroup["groups"]["cpu"]["path"] == "/a.slice"
     assert cgroup["cpu_quota"] == {"value": 1500, "text": "1.5"}
     assert cgroup["memory_limit"] == {"value": 1024**3, "text": "1GiB"}
@@ -84,7 +85,7 @@ def test_a_quota_and_a_group_are_reported(tmp_path: Path) -> None:
         "by_group": False,
         "text": "each process by itself, all together by the guard",
         "directory": None,
-        "no_group": f"groups made in {tmp_path}/sys/fs/cgroup/a.slice have no memory controller",
+        "no_group": f"groups made in {root}/sys/fs/cgroup/a.slice have no memory controller",
     }
 
 
