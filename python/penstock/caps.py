@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from functools import partial
 from pathlib import Path
 
-from penstock.executors.memory_group import Place, oom_kills
-from penstock.probes.cgroup import Groups
+from penstock.executors.memory_group import Place
+from penstock.probes.cgroup import Group, Groups
 
 __all__ = ["find_place"]
 
@@ -38,22 +39,34 @@ def find_place(groups: Groups) -> tuple[Place | None, str]:
     why = ""
     for parent in parents:
         _sweep(parent.directory)
-        place = Place(parent.version, parent.directory, own.directory)
-        try:
-            directory = place.make(2**40)
-        except FileNotFoundError:
-            why = f"groups made in {parent.directory} have no memory controller"
-            continue
-        except OSError as error:
-            why = f"none can be made in {parent.directory}: {error.strerror}"
-            continue
-        try:
-            if oom_kills(directory) is not None:
-                return place, ""
-            why = f"the kernel does not say in {parent.directory} whom it killed for memory"
-        finally:
-            directory.rmdir()
+        place = Place(parent.version, parent.directory, own.directory, partial(_oom_kills, parent.version))
+        why = _why_not(place)
+        if not why:
+            return place, ""
     return None, why
+
+
+def _why_not(place: Place) -> str:
+    """Return what keeps us from making a group there, from entering it or from coming back; empty when nothing does."""
+    try:
+        directory = place.make(2**40)
+    except FileNotFoundError:
+        return f"groups made in {place.parent} have no memory controller"
+    except OSError as error:
+        return f"none can be made in {place.parent}: {error.strerror}"
+    try:
+        if place.oom_kills(directory) is None:
+            return f"the kernel does not say in {place.parent} whom it killed for memory"
+        for group in (directory, place.home):
+            if not os.access(group / "cgroup.procs", os.W_OK):
+                return f"processes may not be moved to {group}"
+    finally:
+        directory.rmdir()
+    return ""
+
+
+def _oom_kills(version: int, directory: Path) -> int | None:
+    return Group(version, "", directory).oom_kills()
 
 
 def _sweep(directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from penstock import Cause
 from penstock.caps import find_place
-from penstock.executors.memory_group import Place
+from penstock.executors.memory_group import MemoryGroup, Place
 from penstock.probes.cgroup import find_groups
 
 MIB = 1 << 20
@@ -83,3 +83,23 @@ def test_a_command_within_its_limit_succeeds(commands: Any, place: Place) -> Non
         sys.executable, "-c", "print(len(bytearray(50 << 20)))", memory_limit=150 * MIB, groups=place
     )
     assert commands.value(fits) == f"{50 * MIB}\n"
+
+
+def test_what_has_left_a_commands_session_is_ended_and_waited_for_and_a_kill_meanwhile_changes_nothing(
+    commands: Any, place: Place, tmp_path: Path, gone: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends, end = [], MemoryGroup.end
+
+    def killed_meanwhile(group: MemoryGroup, then: Callable[[], None]) -> None:
+        end(group, then)
+        running = list(commands.executor._running.values())
+        ends.append(len(running))  # the first time it waits for what was left, the second nothing is
+        for command in running:
+            command.kill()
+
+    monkeypatch.setattr(MemoryGroup, "end", killed_meanwhile)
+    line = f"setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $! > '{tmp_path}/pid'"
+    task = commands.command(line, shell=True, memory_limit=150 * MIB, groups=place)
+    report = commands.report(task)
+    assert (report.error, ends) == (None, [1, 0])
+    gone(int((tmp_path / "pid").read_text()))

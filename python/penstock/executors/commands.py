@@ -116,6 +116,7 @@ class _Command:
         self._lingering: Timer | None = None
         self._exited_ns = 0
         self._kill_asked = False
+        self._concluded = False  # its report is made, and follows when its control group is empty
         self._input = memoryview(_bytes(template.stdin))
         self._started_ns = time.monotonic_ns()
         self._child = Child(
@@ -154,7 +155,8 @@ class _Command:
         """End the command and what it started; the report follows when all are gone."""
         self._kill_asked = True
         if self._exited_ns:  # only what it left behind is there, and is not waited for any more
-            self._conclude()
+            if not self._concluded:
+                self._conclude()
         else:
             self._child.kill(self._grace_s if grace_s is None else grace_s)
 
@@ -207,6 +209,7 @@ class _Command:
             self._conclude()
 
     def _conclude(self) -> None:
+        self._concluded = True
         if self._lingering is not None:
             self._lingering.cancel()
         for pipe in list(self._pipes):

@@ -24,7 +24,7 @@ from penstock.executors.reactor import READ, Reactor
 if TYPE_CHECKING:
     from penstock.executors.protocol import Launch
 
-__all__ = ["MemoryGroup", "Place", "memory_group", "oom_kills"]
+__all__ = ["MemoryGroup", "Place", "memory_group"]
 
 _serials = itertools.count(1)
 
@@ -37,11 +37,13 @@ class Place:
         version: of the hierarchy, 1 or 2.
         parent: directory of the group that they are made in.
         home: directory of our own group, to which worker processes return.
+        oom_kills: tells how many processes of the group with this directory the kernel has ended for memory; None: unknown.
     """
 
     version: int
     parent: Path
     home: Path
+    oom_kills: Callable[[Path], int | None]
 
     def make(self, limit: int) -> Path:
         """Make a group with a limit in bytes, and return its directory.
@@ -65,16 +67,6 @@ class Place:
             directory.rmdir()
             raise
         return directory
-
-
-def oom_kills(directory: Path) -> int | None:
-    """Return how many processes of a group the kernel has ended for memory; None: it does not say."""
-    for name in ("memory.events", "memory.oom_control"):
-        with contextlib.suppress(OSError):
-            for line in (directory / name).read_text().splitlines():
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    return None
 
 
 def memory_group(launch: Launch, reactor: Reactor, over: Callable[[], None]) -> MemoryGroup | None:
@@ -105,6 +97,7 @@ class MemoryGroup:
     def __init__(self, place: Place, directory: Path, reactor: Reactor, over: Callable[[], None]) -> None:
         self.directory = directory
         self.home = place.home
+        self._oom_kills = place.oom_kills
         self._reactor = reactor
         self._over = over
         self._news = -1
@@ -112,15 +105,14 @@ class MemoryGroup:
         self._ended: set[int] = set()  # members that were told to end
         self._waiting = 0  # so many of them are waited for
         if place.version == 1:
-            with contextlib.suppress(
-                OSError, AttributeError
-            ):  # no descriptor is left, or the C library has none of that kind
+            # Where no descriptor is left, or the C library has none of that kind, the end of the attempt tells.
+            with contextlib.suppress(OSError, AttributeError):
                 self._listen()
 
     @property
     def exceeded(self) -> bool:
         """Whether the kernel has ended a process of the group for its limit, or would have if we had not been faster."""
-        return self._told_of or bool(oom_kills(self.directory))
+        return self._told_of or bool(self._oom_kills(self.directory))
 
     def add(self, pid: int) -> None:
         """Take in a process, and so all that it starts from now on."""
@@ -144,10 +136,7 @@ class MemoryGroup:
         for pid in self._members():
             try:
                 fd = os.pidfd_open(pid)
-            except (
-                AttributeError,
-                OSError,
-            ):  # it has just ended; or there are no pidfds, and nothing can be waited for
+            except (AttributeError, OSError):  # there are no pidfds, so nothing can be waited for; or it has just ended
                 continue
             self._ended.add(pid)
             self._waiting += 1
