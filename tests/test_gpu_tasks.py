@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.probes.conftest import RecordedGpu, RecordedNvml
+from tests.conftest import GpuMachine, RecordedGpu
 
-from penstock import Pipeline, task
+from penstock import Pipeline, Runtime, task
 from penstock.probes.machine import Machine
 
 GIB = 1 << 30
@@ -22,19 +21,13 @@ Gpus = Callable[..., None]
 
 
 @pytest.fixture
-def gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gpus:
-    """Give this machine GPUs; all else is as it is, but for what only the system's own files tell."""
+def gpus(gpu_machine: GpuMachine, monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    """Give this machine GPUs; of all else it has what needs no file of the system's."""
 
     def give(*devices: RecordedGpu) -> None:
-        root = tmp_path / "root"
-        driver = root / "proc/driver/nvidia/version"
-        driver.parent.mkdir(parents=True)
-        driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15\n")
-        (root / "proc/self/ns").mkdir(parents=True)
-        (root / "proc/self/ns/pid").symlink_to("pid:[4026531836]")
-        monkeypatch.setitem(sys.modules, "pynvml", RecordedNvml(*devices))
+        gpu_machine.nvml(*devices)
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        monkeypatch.setattr("penstock.admission._this_machine", lambda: Machine.detect(root))
+        monkeypatch.setattr("penstock.admission._this_machine", lambda: Machine.detect(gpu_machine.root))
 
     return give
 
@@ -93,3 +86,16 @@ def test_a_task_for_all_gpus_gets_all_of_them(gpus: Gpus) -> None:
     with Pipeline("all") as p:
         one = seen.with_options(gpu=2)()
     assert p.run(progress=False, store=False)[one] == "GPU-a,GPU-b"
+
+
+def test_a_runtime_that_has_rested_looks_again_before_the_next_task(
+    gpus: Gpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.admission.FRESH_S", 0.0)  # as after a long rest
+    devices = device("GPU-a"), device("GPU-b")
+    gpus(*devices)
+    with Runtime() as runtime:
+        needs = seen.with_options(gpu_memory="20GiB")
+        assert runtime.submit(needs).result(30) == "GPU-a"
+        devices[0].used = 70 * GIB  # by others, meanwhile
+        assert runtime.submit(needs).result(30) == "GPU-b"

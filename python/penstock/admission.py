@@ -12,6 +12,7 @@ and a task that asks for more cores than others leave gets its turn beside them 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -74,8 +75,11 @@ PERIOD_S = 0.5
 QUIET_PERIOD_S = 2.0
 """Seconds between two samples while none does."""
 
+FRESH_S = 3.0
+"""Seconds for which a sample is of now: longer than the slowest period."""
+
 LOOK_S = 1.0
-"""How long a first sample is waited for at most: what cannot be known holds nothing back."""
+"""Seconds for which a sample is waited for at most: what cannot be known holds nothing back."""
 
 _SCALARS = RESOURCES[:4]
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -181,11 +185,9 @@ class Admission:
         self._cores: Cores | None = None
         self._tracks: dict[str, _Track] = {}
         self._devices: dict[int, _Track] = {}
-        self._telling = threading.RLock()  # the sampler, and whoever changes the limits or ends an attempt
+        self._telling = threading.Condition()  # the sampler, and whoever changes the limits, looks or ends an attempt
         self._scheduler: _core.Scheduler | None = None
         self._sampler: Sampler | None = None
-        self._collector: Collector | None = None  # of the first look, for the sampler
-        self._looked = threading.Event()
         self._last: Sample | None = None
         self._wide: tuple[int, int] | None = None  # a task that asks for more cores than others leave, and since when
         self._resting = True
@@ -203,20 +205,16 @@ class Admission:
         self._set_devices()
 
     def look(self) -> None:
-        """Return when there is a first sample: what is to start needs what others may hold already.
+        """Return when there is a sample of now: what is to start needs what others may hold, memory of the machine or of a GPU.
 
-        That is for memory, of the machine and of GPUs: what is used of the rest per second a first sample does not know.
+        Waits for one when sampling rested, at most LOOK_S. Rates, as of CPU and disks, a first sample does not know.
         """
-        if self._looked.is_set():
-            return
-        if self._resting and self._sampler is None:
-            with self._telling:
-                self._collector = self._collector or Collector(self.machine, plugin_probes)
-                self._last = self._collector.collect()
-                self._tell(self._last)
-                self._looked.set()
-        else:
-            self._looked.wait(LOOK_S)  # the sampler takes its first one now
+        with self._telling:
+            last = self._last
+            if last is not None and time.monotonic_ns() - last.at < FRESH_S * 1e9:
+                return
+            self.wake()
+            self._telling.wait_for(lambda: self._last is not last, LOOK_S)
 
     def wake(self) -> None:
         """Sample from now on: somebody waits for room."""
@@ -227,7 +225,7 @@ class Admission:
             return
         self._resting = False
         if self._sampler is None:
-            collector = self._collector or Collector(self.machine, plugin_probes)
+            collector = Collector(self.machine, plugin_probes)
             self._sampler = Sampler(
                 collector, self._sampled, on_error=self._broken, period_s=PERIOD_S, roots=self._attempts.roots
             )
@@ -244,8 +242,6 @@ class Admission:
     def close(self) -> None:
         if self._sampler is not None:
             self._sampler.stop()
-        elif self._collector is not None:
-            self._collector.close()
 
     # ---------------------------------------------------------------------------------------------- limits
 
@@ -325,7 +321,7 @@ class Admission:
         with self._telling:
             self._last = sample
             self._tell(sample)
-            self._looked.set()
+            self._telling.notify_all()
             for family in self.guesses:
                 self._ask(family)
 

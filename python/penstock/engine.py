@@ -109,6 +109,7 @@ class Engine(Bookkeeping):
         self.guard = self.protection.guard
         self.preemption = None if preempt is None else Preemption(self, self._lanes, *preempt)
         self._shapes: dict[tuple[Demand, int, int], int] = {}  # by demand, lane and family
+        self._of_memory: set[int] = set()  # shapes that need memory, of the machine or of a GPU
         self.custom: list[str] = []
         self.stopping = False
         self.timed_out = False  # the whole run
@@ -223,9 +224,11 @@ class Engine(Bookkeeping):
             self.add_many(count, functions, arguments, spec)
             try:
                 self._ensure_running([spec])
+                shape = self._shape(spec)
+                self._look_before([shape])
                 _, settled = self.scheduler.submit(
                     count,
-                    shape=self._shape(spec),
+                    shape=shape,
                     priority=spec.priority if priority is None else priority,
                     indptr=indptr,
                     indices=indices,
@@ -252,6 +255,7 @@ class Engine(Bookkeeping):
     ) -> None:
         self._ensure_running(specs)
         shapes = array("I", [self._shape(spec) for spec in specs])
+        self._look_before(shapes)
         columns = _times(specs, len(specs))
         if expected is not None:
             columns["expected"] = expected
@@ -314,8 +318,13 @@ class Engine(Bookkeeping):
             if family is not None:
                 self.admission.ask(family)
             if family is not None or spec.demand.memory or spec.demand.gpu or spec.demand.gpu_memory:
-                self.admission.look()
+                self._of_memory.add(shape)
         return shape
+
+    def _look_before(self, shapes: Iterable[int]) -> None:
+        """Let admission look at the machine before tasks are submitted of which some need memory of it or of a GPU."""
+        if self._of_memory and not self._of_memory.isdisjoint(shapes):
+            self.admission.look()
 
     def _refuse_when_ending(self) -> None:
         if self.bug is not None:
@@ -341,6 +350,8 @@ class Engine(Bookkeeping):
                     self._plain.clear()
                 prepared = self._plain[id(spec)] = (spec, self.limits, self._shape(spec))
                 self._ensure_running([spec])
+            if prepared[2] in self._of_memory:
+                self.admission.look()
             (name,) = self.unique_names((spec.name,))
             first = len(self.functions)
             self.add_plain(spec, name, args)
