@@ -49,6 +49,24 @@ def test_a_run_in_which_nothing_failed_says_only_that_it_is_done(scene):
     assert [str(alert) for alert in alerts_of(scene)] == ["[demo] all is done: 1 task in 1.00s"]
 
 
+def test_the_guard_is_an_alert_and_who_gives_way_to_a_more_urgent_task_is_none(scene):
+    wants_memory, gives_way = scene.add("wants memory", "gives way")
+    scene.event(EventKind.GUARD_CLOSED, 0, value=3 << 30)
+    scene.event(EventKind.EVICTED, 1, wants_memory, value=2 << 30, cause=Cause.OOM)
+    scene.event(EventKind.EVICTED, 2, gives_way, cause=Cause.CANCELLED)
+    scene.log.close()
+    assert [(alert.kind, str(alert)) for alert in alerts_of(scene)] == [
+        (
+            AlertKind.MEMORY_GUARD,
+            "[demo] memory is short, so at most one task runs until there is room (3.00GiB in use)",
+        ),
+        (
+            AlertKind.MEMORY_GUARD,
+            "[demo] 'wants memory' memory guard (attempt 1): it was ended for its memory and starts again later (2.00GiB in use)",
+        ),
+    ]
+
+
 def test_an_unknown_error_is_its_cause():
     assert error_line(None, Cause.LOST) == "lost"
     assert error_line(ValueError()) == "ValueError"

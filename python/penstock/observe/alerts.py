@@ -120,12 +120,8 @@ _ALERTS = {
     EventKind.BREAKER_OPENED: AlertKind.BREAKER_OPENED,
 }
 _GUARD = {
-    EventKind.__members__[name]: text
-    for name, text in (
-        ("GUARD_CLOSED", "memory is short, so at most one task runs until there is room"),
-        ("EVICTED", "it was ended for its memory and starts again later"),
-    )
-    if name in EventKind.__members__
+    EventKind.GUARD_CLOSED: "memory is short, so at most one task runs until there is room",
+    EventKind.EVICTED: "it was ended for its memory and starts again later",
 }
 
 
@@ -221,9 +217,10 @@ class AlertStream:
         elif event.kind is EventKind.RUN_TIMED_OUT:
             text = f"the run's timeout of {span_text(event.value / 1e9)} is over; {plural(event.worker, 'task')} ran"
             yield self._about_run(AlertKind.RUN_TIMED_OUT, text, event.elapsed_s)
-        elif event.kind in _GUARD and event.cause in (Cause.NONE, Cause.OOM):  # else a more urgent task had it ended
-            used = f" ({size_text(event.value)} in use)" if event.value else ""
-            yield self._about(AlertKind.MEMORY_GUARD, event, _GUARD[event.kind] + used, None)
+        elif event.kind in _GUARD:
+            if event.cause in (Cause.NONE, Cause.OOM):  # else it was ended for a more urgent task
+                used = f" ({size_text(event.value)} in use)" if event.value else ""
+                yield self._about(AlertKind.MEMORY_GUARD, event, _GUARD[event.kind] + used, None)
         elif event.task is not None:
             yield from self._of_task(event, event.task)
 
