@@ -118,4 +118,33 @@ struct Scheduler::Shadow {
   std::array<Amount, kMaxResources> spare;
 };
 
+/// Of one value for each, one for all, or none: the k-th.
+template <class T>
+T at_or(std::span<const T> values, std::size_t k, T fallback) {
+  if (values.empty()) return fallback;
+  return values.size() == 1 ? values.front() : values[k];
+}
+
+/// Whether ranks depend on how much work waits behind a task.
+inline bool uses_levels(const Policy& policy) {
+  return policy.form == Form::plan || policy.weights.critical_path != 0.0 || policy.weights.deadline != 0.0;
+}
+
+// Here, so that each of those files has them inline: they are part of what every task costs.
+
+inline Scheduler::Record& Scheduler::record(TaskId task) const {
+  return const_cast<Record&>(records_[index(task)]);
+}
+
+inline Event Scheduler::event(EventKind kind, Instant now, TaskId task, Attempt attempt, std::uint32_t worker,
+                       std::int64_t value, Cause cause, State state) {
+  return {now, value, index(task), attempt, worker, kind, cause, state, kEventVersion};
+}
+
+inline bool Scheduler::move(Record& record, std::uint64_t expected, State to, Cause cause) {
+  if (!allowed(word::state(expected), to)) return false;
+  return record.word.compare_exchange_strong(expected, word::pack(word::attempt(expected), cause, to),
+                                             std::memory_order_seq_cst);
+}
+
 }  // namespace penstock

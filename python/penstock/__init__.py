@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from penstock.observe.alerting import Alerts
     from penstock.pipeline import Pipeline
     from penstock.policies import Policy
+    from penstock.result import RunResult
     from penstock.retry import Retry
-    from penstock.run import Run, RunResult
+    from penstock.run import Run
     from penstock.runtime import Runtime
     from penstock.simulation import Simulation, simulate
     from penstock.states import Cause, State
@@ -67,7 +68,7 @@ _HOMES = {
     "Policy": "penstock.policies",
     "Retry": "penstock.retry",
     "Run": "penstock.run",
-    "RunResult": "penstock.run",
+    "RunResult": "penstock.result",
     "Runtime": "penstock.runtime",
     "Simulation": "penstock.simulation",
     "State": "penstock.states",

@@ -119,7 +119,7 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
 
 
 def _outcome(engine: Engine, task: int) -> BaseException:
-    from penstock.run import value_of
+    from penstock.result import value_of
 
     try:
         value_of(engine, task)

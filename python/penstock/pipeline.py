@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from types import TracebackType
 
-    from penstock.run import Run, RunResult
+    from penstock.result import RunResult
+    from penstock.run import Run
 
 __all__ = ["FrozenPipeline", "OnFailure", "Pipeline", "Preempt", "Progress", "freeze_calls"]
 

@@ -17,7 +17,8 @@ from penstock.observe.events import EventKind
 from penstock.options import make_spec
 from penstock.policies import Policy, resolve
 from penstock.preemption import preemption_of
-from penstock.run import Run, RunResult, View, mask_of, value_of
+from penstock.result import RunResult, value_of
+from penstock.run import Run, View, mask_of
 from penstock.states import Cause, State
 from penstock.task import Call, Task, as_task, call_of
 from penstock.unfinished import tell_if_cut_off

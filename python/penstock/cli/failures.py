@@ -9,7 +9,7 @@ from penstock.executors.failures import CommandFailed, RemoteTraceback, tracebac
 from penstock.states import Cause
 
 if TYPE_CHECKING:
-    from penstock.run import RunResult
+    from penstock.result import RunResult
 
 __all__ = ["failure_text", "user_traceback"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from penstock.pipeline import Durability, OnFailure, OnStoreError, Preempt
-    from penstock.run import RunResult
+    from penstock.result import RunResult
 
 __all__ = ["finish", "run", "stdout_on_stderr"]
 
