@@ -506,7 +506,7 @@ class Engine(Bookkeeping):
         task, attempt, started, finished = report.task, report.attempt, report.started_ns, report.finished_ns
         report, put_back = self.protection.judged(report)
         if self.preemption is not None:
-            put_back = self.preemption.reported(report) or put_back
+            put_back = self.preemption.gave_way(report) or put_back
         with self.lock:
             report = self.admission.end(report, self.specs[task], learns=task not in self.fell_back)
             self.note_usage(report)

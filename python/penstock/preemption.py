@@ -54,7 +54,11 @@ def preemption_of(how: object, gap: object) -> tuple[str, float] | None:
 
 
 class Preemption:
-    """The preempting of one engine. `look` is the control thread's, `reported` an executor's."""
+    """The preempting of one engine.
+
+    What it remembers is written by the control thread alone, in `look`; others only read it. An attempt that has ended is
+    forgotten when the core says so, and thus never before what it held is free again.
+    """
 
     def __init__(self, engine: Engine, lanes: Lanes, how: str, gap: float) -> None:
         self._engine: Engine = weakref.proxy(engine)
@@ -68,19 +72,19 @@ class Preemption:
 
     def look(self) -> None:
         """Let go on what can, and make room for the most urgent task that lacks it."""
-        self._go_on()
         engine = self._engine
+        self._go_on()
+        for key in [key for key in self._giving if not engine.is_running(*key)]:
+            del self._giving[key]
         if engine.stopping or not any(True for _ in self._candidates()):
             return
         for task in engine.scheduler.blocked():
             if self._make_room(task):
                 return  # the core tells of the next one when this one has started
 
-    def reported(self, report: Report) -> bool:
-        """Take note that an attempt has ended; return whether it starts again as if it had not been started."""
-        key = report.task, report.attempt
-        self._still.discard(key)
-        return self._giving.pop(key, None) is not None and report.error is not None and report.cause is Cause.CANCELLED
+    def gave_way(self, report: Report) -> bool:
+        """Return whether an attempt that has ended starts again as if it had not been started; for any thread."""
+        return (report.task, report.attempt) in self._giving and report.cause is Cause.CANCELLED
 
     def _standing_still(self) -> list[int]:
         return [task for task, _ in sorted(self._still.copy(), key=self._urgency)]
