@@ -30,6 +30,7 @@ steps = st.lists(
         st.tuples(st.just("append"), st.integers(0, 2)),
         st.tuples(st.just("extend"), st.lists(st.integers(0, 2), max_size=5)),
         st.tuples(st.just("set"), st.integers(0, 10**6), st.integers(0, 2)),
+        st.tuples(st.just("set_range"), st.integers(0, 10**6), st.integers(0, 3000), st.integers(0, 2)),
         st.tuples(st.just("truncate"), st.integers(0, 10**6)),
     ),
     max_size=12,
@@ -55,6 +56,11 @@ def test_the_table_holds_what_a_list_would_and_gives_every_reference_back(steps:
             at = given_values[0] % len(model)
             table[at] = THINGS[given_values[1]]
             model[at] = given_values[1]
+        elif name == "set_range" and model:
+            at = given_values[0] % len(model)
+            end = min(at + given_values[1], len(model))
+            table.set_range(at, end, THINGS[given_values[2]])
+            model[at:end] = [given_values[2]] * (end - at)
         elif name == "truncate":
             size = given_values[0] % (len(model) + 1)
             table.truncate(size)

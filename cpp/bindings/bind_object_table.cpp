@@ -68,6 +68,9 @@ void bind_object_table(py::module_& m) {
       .def("append", [](ObjectTable& t, const py::object& value) { t.append(value.ptr()); }, py::arg("value"))
       .def("fill", [](ObjectTable& t, const py::object& value, std::size_t count) { t.fill(value.ptr(), count); }, py::arg("value"), py::arg("count"))
       .def("extend", &extend, py::arg("values"))
+      .def("set_range", [](ObjectTable& t, std::size_t first, std::size_t last, const py::object& value) {
+         t.set_range(first, last, value.ptr());
+       }, py::arg("first"), py::arg("last"), py::arg("value"))
       .def("share", &ObjectTable::share, py::arg("first"), py::arg("last"))
       .def("truncate", &ObjectTable::truncate, py::arg("size"));
 }

@@ -105,6 +105,12 @@ void bind_verbs(DoorClass& c) {
      for (const Start& s : running) ends.emplace_back(index(s.task), s.attempt);
      return py::make_tuple(ends, plain(settled));
    }, py::arg("tasks"), py::arg("cause"), now);
+  c.def("release", [](Door& d, const Ids& tasks) { d.core().release(typed(tasks)); }, py::arg("tasks"));
+  c.def("release_range", [](Door& d, std::uint32_t first, std::uint32_t last) {
+     std::vector<TaskId> tasks;
+     for (; first < last; ++first) tasks.push_back(TaskId{first});
+     d.core().release(tasks);
+   }, py::arg("first"), py::arg("last"), py::call_guard<WithoutGil>());
   c.def("expire", [](Door& d, Now at) {
      std::vector<Overdue> overdue;
      d.core().expire(or_clock(at), overdue);

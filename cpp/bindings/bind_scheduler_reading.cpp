@@ -38,14 +38,16 @@ void bind_scheduler_reading(DoorClass& c) {
      const Demand demand = d.core().demand(TaskId{t});
      return std::vector<Amount>(demand.amounts.begin(), demand.amounts.end());
    }, py::arg("task"));
-  c.def("running", [](Door& d) {
-     Ids out;
-     const auto n = static_cast<std::uint32_t>(d.core().size());
-     for (std::uint32_t t = 0; t < n; ++t) {
-       if (d.core().state(TaskId{t}) == State::running) out.push_back(t);
+  c.def("open_tasks", [](Door& d, const std::vector<int>& states) {
+     std::vector<State> wanted;
+     for (const int state : states) wanted.push_back(state_of(state));
+     std::vector<TaskId> found;
+     {
+       const WithoutGil release;
+       found = d.core().open_tasks(wanted);
      }
-     return out;
-   });
+     return plain(found);
+   }, py::arg("states"));
   c.def("state", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().state(TaskId{t})); }, py::arg("task"));
   c.def("cause", [](Door& d, std::uint32_t t) { return static_cast<int>(d.core().cause(TaskId{t})); }, py::arg("task"));
   c.def("attempt", [](Door& d, std::uint32_t t) { return d.core().attempt(TaskId{t}); }, py::arg("task"));

@@ -78,6 +78,31 @@ class ObjectTable {
   }
   void append(PyObject* object) { fill(object, 1); }
 
+  /// Puts one object in the places from `first` to before `last`, which are there.
+  void set_range(std::size_t first, std::size_t last, PyObject* object) {
+    std::vector<PyObject*> dropped;  // after the lock is given back, as in set()
+    {
+      const std::scoped_lock lock(mutex_);
+      for (std::size_t i = first; i < std::min(last, size_);) {
+        const std::size_t p = i >> kPageBits, end = std::min({last, size_, (p + 1) << kPageBits});
+        Page& page = pages_[p];
+        const bool all = i == p << kPageBits && end == (p + 1) << kPageBits;
+        if (all && page.own) {
+          dropped.insert(dropped.end(), page.own->begin(), page.own->end());
+          page.own.reset();
+          page.shared = Py_NewRef(object);
+        } else if (all) {
+          dropped.push_back(std::exchange(page.shared, Py_NewRef(object)));
+        } else {
+          Entries& entries = own_entries(p);
+          for (std::size_t k = i; k < end; ++k) dropped.push_back(std::exchange(entries[k & (kPage - 1)], Py_NewRef(object)));
+        }
+        i = end;
+      }
+    }
+    for (PyObject* const entry : dropped) Py_DECREF(entry);
+  }
+
   /// Lets each whole page between two entries whose entries are all one object hold that object once again.
   void share(std::size_t first, std::size_t last) {
     const std::scoped_lock lock(mutex_);

@@ -46,6 +46,11 @@ inline Lane lane_of(int lane) {
   return static_cast<Lane>(lane);
 }
 
+inline State state_of(int state) {
+  if (state < 0 || state >= kStates) throw py::value_error("state " + std::to_string(state) + " is unknown; 0 to " + std::to_string(kStates - 1));
+  return static_cast<State>(state);
+}
+
 void bind_scheduler_settings(DoorClass& c);
 void bind_scheduler_reading(DoorClass& c);
 

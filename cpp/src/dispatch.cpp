@@ -130,8 +130,8 @@ bool Scheduler::in_order() const { return policy_.load(std::memory_order_seq_cst
 /// The first task of the plan that has neither started nor ended.
 TaskId Scheduler::next_in_plan() const {
   for (; plan_at_ < plan_.size(); ++plan_at_) {
-    const std::uint64_t seen = record(plan_[plan_at_]).word.load(std::memory_order_seq_cst);
-    if (word::attempt(seen) == 0 && !is_final(word::state(seen))) return plan_[plan_at_];
+    const TaskId task = plan_[plan_at_];
+    if (attempt(task) == 0 && !is_final(state(task))) return task;
   }
   return kNoTask;
 }
@@ -337,6 +337,14 @@ bool Scheduler::leaves_room(const Head& head, const Shadow& shadow, Instant now)
 // ---------------------------------------------------------------------------------------------------- timers
 
 void Scheduler::arm(std::vector<Timer>& timers, Timer timer) {
+  // Those of attempts that have ended long before their time go when there is no room for more: they are half of them, or
+  // the room grows.
+  if (timers.size() == timers.capacity()) {
+    const State state = &timers == &timers_ ? State::backoff : State::running;
+    std::erase_if(timers, [&](const Timer& old) { return !is_live(old, state); });
+    std::make_heap(timers.begin(), timers.end());
+    timers.reserve(std::max<std::size_t>(64, 2 * timers.size()));
+  }
   timers.push_back(timer);
   std::push_heap(timers.begin(), timers.end());
   update_wakeup();
@@ -392,7 +400,7 @@ Explanation Scheduler::explain(TaskId task, Instant now) {
   const std::uint64_t seen = r.word.load(std::memory_order_seq_cst);
   Shape& shape = *shape_owners_[r.shape()];
   Explanation why{};
-  why.state = word::state(seen);
+  why.state = state(task);
   why.cause = word::cause(seen);
   why.attempt = word::attempt(seen);
   why.unmet = why.state == State::waiting ? readiness_.unmet(task) : 0;
@@ -442,8 +450,10 @@ std::vector<TaskId> Scheduler::blocked(Instant now) {
 }
 
 Demand Scheduler::demand(TaskId task) const {
+  checked(task);
   const std::scoped_lock lock(mutex_);
-  return shape_owners_[record(checked(task)).shape()]->asks;
+  if (is_retired(task)) return {};
+  return shape_owners_[record(task).shape()]->asks;
 }
 
 }  // namespace penstock

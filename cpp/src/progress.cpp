@@ -43,7 +43,7 @@ Rank Scheduler::rank_of(const PolicyState& state, TaskId task, const Record& r, 
       f.bottom_level = std::min(level / longest_.load(std::memory_order_relaxed), 1.0);
     }
     if (shape.deadline) {
-      f.deadline = extras_[r.extra].deadline;
+      f.deadline = extras_[r.extra].deadline.load(std::memory_order_relaxed);
       f.remaining = extras_[r.extra].expected.load(std::memory_order_relaxed) > 0 ? static_cast<Instant>(level) : 0;
     }
   }
@@ -183,6 +183,7 @@ std::size_t Scheduler::finish(std::span<const Report> reports, Instant now) {
   constexpr std::size_t kRun = 64;
   std::array<Event, kRun> events;
   std::array<TaskId, kRun> done, freed;
+  std::array<std::atomic<std::uint64_t>*, kRun> words;  // of those that are done
   std::size_t became_ready = 0, ended = 0;
   while (!reports.empty()) {
     const auto run = reports.first(std::min(kRun, reports.size()));
@@ -190,9 +191,11 @@ std::size_t Scheduler::finish(std::span<const Report> reports, Instant now) {
     std::size_t n = 0;
     for (const Report& report : run) {
       std::uint64_t running = word::pack(report.attempt, Cause::none, State::running);
-      if (record(report.task).word.compare_exchange_strong(
+      std::atomic<std::uint64_t>& word = record(report.task).word;
+      if (word.compare_exchange_strong(
               running, word::pack(report.attempt, Cause::none, State::succeeded), std::memory_order_seq_cst)) {
         done[n] = report.task;
+        words[n] = &word;
         events[n++] = event(EventKind::succeeded, report.finished, report.task, report.attempt, 0,
                             report.finished - report.started, Cause::none, State::succeeded);
       } else {
@@ -212,6 +215,11 @@ std::size_t Scheduler::finish(std::span<const Report> reports, Instant now) {
       if (waiting == kRun) flush();
     });
     flush();
+    for (std::size_t k = 0; k < n; ++k) {
+      // A store is enough: of a task that has succeeded nobody else writes the word before this mark is there. release:
+      // pairs with let_go(): whoever lets the task go does so after all that this thread has done with it.
+      words[k]->store(words[k]->load(std::memory_order_relaxed) | word::kPassedOn, std::memory_order_release);
+    }
     for (std::size_t k = 0; k < run.size();) {
       const LeaseId lease = run[k].lease;
       std::uint32_t shares = 0;
@@ -282,9 +290,8 @@ void Scheduler::lost_predecessor(TaskId task, Cause upstream, Instant now, std::
 /// Whether a task has ended in a way that those who need it do not survive. One that is forgiven is missed only when it
 /// was cancelled or skipped, which is somebody's wish.
 bool Scheduler::is_missed(TaskId ended) const {
-  const Record& r = record(ended);
-  const State how = word::state(r.word.load(std::memory_order_seq_cst));
-  return ended_without_result(how) && (how == State::cancelled || !extras_[r.extra].forgiven);
+  const State how = state(ended);
+  return ended_without_result(how) && (how == State::cancelled || !extras_[record(ended).extra].forgiven);
 }
 
 /// `task` has ended without a result: so does, transitively, what needs it and does not forgive it.
@@ -309,9 +316,11 @@ void Scheduler::cascade(TaskId task, Cause upstream, Instant now, std::vector<Ta
         } else if (end_for_upstream(successor, upstream, now, settled)) {
           stack.push_back(successor);
         }
-      } else if (end_for_upstream(successor, upstream, now, settled)) {
-        stack.push_back(successor);
+        return;
       }
+      // It ends before it is met: a predecessor that finishes meanwhile must not start it.
+      if (end_for_upstream(successor, upstream, now, settled)) stack.push_back(successor);
+      readiness_.satisfy(successor);
     });
   }
 }
@@ -329,7 +338,7 @@ bool Scheduler::fail(const Report& report, Cause cause, Instant retry_at, Instan
   checked(report.task);
   const std::scoped_lock lock(mutex_);
   Record& r = record(report.task);
-  if (shape != kSameShape) {
+  if (shape != kSameShape && !is_retired(report.task)) {
     if (static_cast<std::size_t>(shape) >= shape_owners_.size()) {
       throw std::out_of_range("shape " + std::to_string(static_cast<std::uint32_t>(shape)) +
                               " is unknown; take one from shape()");
@@ -366,27 +375,30 @@ bool Scheduler::defer(const Report& report, std::span<const TaskId> children, In
   checked(report.task);
   for (const TaskId child : children) checked(child);
   const std::scoped_lock lock(mutex_);
-  for (const TaskId child : children) {
-    std::vector<TaskId> cycle = child == report.task ? std::vector<TaskId>{child} : readiness_.path(report.task, child);
-    if (!cycle.empty()) throw CycleError(cycle);
+  const std::uint64_t running = word::pack(report.attempt, Cause::none, State::running);
+  Record& r = record(report.task);
+  if (r.word.load(std::memory_order_seq_cst) == running) {
+    for (const TaskId child : children) {
+      std::vector<TaskId> cycle = child == report.task ? std::vector<TaskId>{child} : readiness_.path(report.task, child);
+      if (!cycle.empty()) throw CycleError(cycle);
+    }
   }
-  const bool won = move(record(report.task), word::pack(report.attempt, Cause::none, State::running), State::waiting,
-                        Cause::none);
+  const bool won = move(r, running, State::waiting, Cause::none);
   if (report.lease != kNoLease) end_lease_shares(report.lease, 1);
   if (!won) {
     late(report, Cause::none, now);
     return false;
   }
   // Its predecessors are behind it; what it returned it needs all of, also when it did not need all of those.
-  if (Extra& x = extras_[record(report.task).extra]; x.tolerant) x.tolerant = false;
+  if (Extra& x = extras_[r.extra]; x.tolerant) x.tolerant = false;
   // One unmet more than there are children, so that no child's end frees the task before all are counted.
   readiness_.rearm(report.task, static_cast<std::uint32_t>(children.size()) + 1);
   log(EventKind::deferred, now, report.task, report.attempt, 0, static_cast<std::int64_t>(children.size()), Cause::none,
       State::waiting);
   for (const TaskId child : children) {
-    const std::uint64_t before = record(child).word.load(std::memory_order_seq_cst);
     if (is_missed(child)) {
-      lost_predecessor(report.task, word::cause(before), now, settled);
+      lost_predecessor(report.task, cause(child), now, settled);
+      readiness_.satisfy(report.task);
     } else if (!readiness_.add_edge(child, report.task)) {
       readiness_.satisfy(report.task);  // it has just succeeded
     }
@@ -401,7 +413,9 @@ void Scheduler::cancel(std::span<const TaskId> tasks, Cause cause, Instant now, 
   const State to = cause == Cause::timeout ? State::failed : State::cancelled;
   const std::scoped_lock lock(mutex_);
   for (const TaskId task : tasks) {
+    if (is_retired(task)) continue;
     Record& r = record(task);
+    const Ticket ticket{tickets_.word(task).load(std::memory_order_seq_cst)};
     std::uint64_t before = r.word.load(std::memory_order_seq_cst);
     bool won = false;
     while (!is_final(word::state(before)) && !(won = move(r, before, to, cause))) {
@@ -410,8 +424,9 @@ void Scheduler::cancel(std::span<const TaskId> tasks, Cause cause, Instant now, 
     if (!won) continue;
     if (word::state(before) == State::running) {
       running.push_back({task, word::attempt(before), kNoLease, 0});
-    } else {
-      shapes_[r.shape()].load(std::memory_order_acquire)->heap.cancel(task);  // only a hint: `take` checks the word
+    } else if (!shapes_[r.shape()].load(std::memory_order_acquire)->heap.cancel(task) && word::state(before) == State::ready) {
+      // A `finish` is about to queue it, or has after the look at its ticket: `take` will drop it, and its memory must stay.
+      to_be_queued_.emplace(task, ticket.version());
     }
     settle(task, word::attempt(before), to, cause, now, settled);
     cascade(task, cause == Cause::skipped ? Cause::skipped : Cause::upstream, now, settled);

@@ -219,7 +219,7 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
     if (expected > 0 || deadline != kNever || timeout > 0 || tolerant || forgiven) {
       Extra& x = extra_of(r);
       x.expected.store(expected, std::memory_order_relaxed);
-      x.deadline = deadline;
+      x.deadline.store(deadline, std::memory_order_relaxed);
       x.timeout = timeout;
       x.tolerant = tolerant;
       x.forgiven = forgiven;
@@ -232,11 +232,14 @@ void Scheduler::enrol_each(std::size_t first, const Submission& batch, ShapeId f
 
 /// A task's own entry, made where it has none.
 Scheduler::Extra& Scheduler::extra_of(Record& r) {
-  if (r.extra == 0) {
-    const std::size_t e = extra_count_++;
-    extras_.grow(extra_count_);
-    r.extra = static_cast<std::uint32_t>(e);
+  if (r.extra != 0) return extras_[r.extra];
+  if (free_extras_.empty()) {
+    extras_.grow(extra_count_ + 1);
+    free_extras_.push_back(static_cast<std::uint32_t>(extra_count_++));
   }
+  r.extra = free_extras_.back();
+  free_extras_.pop_back();
+  extras_[r.extra].reset();
   return extras_[r.extra];
 }
 
@@ -269,43 +272,53 @@ void Scheduler::follow_plan() {
 
 /// Bottom levels of everything that is known, for a policy that asks for them after the tasks came.
 void Scheduler::relevel() {
-  const std::size_t n = size();
+  std::size_t origin = size();  // the first that is kept
+  for_kept([&](std::size_t first, std::size_t) { origin = std::min(origin, first); });
   constexpr double kUnknown = -1.0;
-  std::vector<double> level(n, kUnknown);
+  std::vector<double> level(size() - origin, kUnknown);
   std::vector<std::uint32_t> stack;
   double longest = 1.0;
-  for (std::size_t root = 0; root < n; ++root) {
-    if (level[root] != kUnknown) continue;
+  const auto walk = [&](std::size_t root) {
+    if (level[root - origin] != kUnknown) return;
     stack.push_back(static_cast<std::uint32_t>(root));
     while (!stack.empty()) {
       const std::uint32_t t = stack.back();
       bool complete = true;
       double below = 0.0;
       readiness_.successors(TaskId{t}, [&](TaskId s) {
-        if (level[index(s)] == kUnknown) {
+        if (is_retired(s)) return;  // it has ended: nothing waits for it
+        const double its = level[index(s) - origin];
+        if (its == kUnknown) {
           complete = false;
           stack.push_back(index(s));
         } else {
-          below = std::max(below, level[index(s)]);
+          below = std::max(below, its);
         }
       });
       if (!complete) continue;
       stack.pop_back();
       const Record& r = records_[t];
-      level[t] = below + static_cast<double>(std::max<Instant>(extras_[r.extra].expected.load(std::memory_order_relaxed), 1));
-      longest = std::max(longest, level[t]);
+      level[t - origin] = below + static_cast<double>(std::max<Instant>(extras_[r.extra].expected.load(std::memory_order_relaxed), 1));
+      longest = std::max(longest, level[t - origin]);
     }
-  }
+  };
+  for_kept([&](std::size_t first, std::size_t last) {
+    for (; first < last; ++first) walk(first);
+  });
   // relaxed: the store of policy_ that follows publishes them, see rank_of().
-  for (std::size_t t = 0; t < n; ++t) records_[t].bottom_level.store(static_cast<float>(level[t]), std::memory_order_relaxed);
+  for_kept([&](std::size_t first, std::size_t last) {
+    for (; first < last; ++first) records_[first].bottom_level.store(static_cast<float>(level[first - origin]), std::memory_order_relaxed);
+  });
   longest_.store(longest, std::memory_order_relaxed);
   follow_plan();
 }
 
 // --------------------------------------------------------------------------------------------------- reading
 
+// In this order: a block that is retired in between has been read before it was.
 State Scheduler::state(TaskId task) const {
-  return word::state(record(checked(task)).word.load(std::memory_order_seq_cst));
+  const std::uint64_t seen = record(checked(task)).word.load(std::memory_order_seq_cst);
+  return is_retired(task) ? end_of(task) : word::state(seen);
 }
 Cause Scheduler::cause(TaskId task) const {
   return word::cause(record(checked(task)).word.load(std::memory_order_seq_cst));
@@ -344,7 +357,9 @@ void Scheduler::check() const {
     }
   }
   std::size_t open = 0;
-  for (std::size_t t = 0; t < size(); ++t) open += is_final(word::state(records_[t].word.load(std::memory_order_seq_cst))) ? 0 : 1;
+  for_kept([&](std::size_t first, std::size_t last) {
+    for (; first < last; ++first) open += is_final(word::state(records_[first].word.load(std::memory_order_seq_cst))) ? 0 : 1;
+  });
   if (open != unfinished()) {
     throw std::logic_error(std::to_string(open) + " tasks have not ended but unfinished() says " + std::to_string(unfinished()));
   }

@@ -1,13 +1,17 @@
 // The scheduler's private nouns, shared by the files that implement its verbs.
 #pragma once
 
+#include <algorithm>
+
 #include "penstock/scheduler.hpp"
 
 namespace penstock {
 
-/// One task's word: {attempt 32, cause 8, state 8}. Every change is a compare-and-swap on the whole word, so two
-/// verbs that race for one task (a finish and a cancel, say) have exactly one winner.
+/// One task's word: {marks 16, attempt 32, cause 8, state 8}. Every change is a compare-and-swap on the whole word, so two
+/// verbs that race for one task (a finish and a cancel, say) have exactly one winner. Only ended tasks have marks.
 namespace word {
+constexpr std::uint64_t kPassedOn = std::uint64_t{1} << 63;  // it has succeeded, and `finish` is done with its successors
+constexpr std::uint64_t kReleased = std::uint64_t{1} << 62;
 constexpr std::uint64_t pack(Attempt attempt, Cause cause, State state) {
   return (std::uint64_t{attempt} << 16) | (std::uint64_t{static_cast<std::uint8_t>(cause)} << 8) |
          std::uint64_t{static_cast<std::uint8_t>(state)};
@@ -40,14 +44,25 @@ struct Scheduler::Record {
 
 /// What only some tasks have, kept apart so that the others stay small.
 struct Scheduler::Extra {
-  std::atomic<Instant> expected{0};  // relaxed: an estimate, orders nothing
-  Instant deadline = kNever;
+  std::atomic<Instant> expected{0};       // relaxed: an estimate, orders nothing
+  std::atomic<Instant> deadline{kNever};  // relaxed: written before its task is published, see enrol() and release()
   Instant timeout = 0;
   std::uint32_t predecessors = 0;  // of a tolerant task
   std::uint32_t without_result = 0;  // predecessors that ended without one; mutex_
   bool tolerant = false;
   bool forgiven = false;
   Cause lost_to = Cause::upstream;  // why the last of them ended; mutex_
+
+  /// As new, for another task. A `finish` that is about to rank the one before, which has ended, may still look at the
+  /// atomics; what it makes of them goes nowhere.
+  void reset() {
+    expected.store(0, std::memory_order_relaxed);
+    deadline.store(kNever, std::memory_order_relaxed);
+    timeout = 0;
+    predecessors = without_result = 0;
+    tolerant = forgiven = false;
+    lost_to = Cause::upstream;
+  }
 };
 
 /// Tasks of one demand on one lane. Those with a deadline have a shape of their own, because their rank moves
@@ -84,6 +99,29 @@ struct Scheduler::Lease {
   static constexpr std::uint32_t kStill = 1U << 31;   // suspended: it holds its demand without what it yielded
   static constexpr std::uint32_t kEnding = 1U << 30;  // all attempts are reported, and the amounts are on their way back
   static constexpr std::uint32_t kCount = kEnding - 1;
+};
+
+/// How the tasks of a retired block have ended: two bits each.
+struct Scheduler::Ends {
+  std::array<std::uint64_t, (blocks::kTasks + 31) / 32> bits{};
+
+  static constexpr unsigned kFinal = static_cast<unsigned>(State::succeeded);
+  static_assert(static_cast<unsigned>(State::upstream_failed) == kFinal + 3, "the final states are four in a row");
+
+  void set(std::uint32_t place, State state) {
+    bits[place / 32] |= std::uint64_t{static_cast<unsigned>(state) - kFinal} << place % 32 * 2;
+  }
+  [[nodiscard]] State of(std::uint32_t place) const {
+    return static_cast<State>(kFinal + static_cast<unsigned>(bits[place / 32] >> place % 32 * 2 & 3));
+  }
+};
+
+/// What is known of a block of tasks as a whole; see blocks.hpp.
+struct Scheduler::Block {
+  std::atomic<std::uintptr_t> end{0};  // 0: not retired; kAllSucceeded; else the address of its Ends
+  std::uint32_t released = 0;          // so many of its tasks; mutex_
+
+  static constexpr std::uintptr_t kAllSucceeded = 1;
 };
 
 struct Scheduler::Timer {
@@ -134,6 +172,25 @@ inline bool uses_levels(const Policy& policy) {
 
 inline Scheduler::Record& Scheduler::record(TaskId task) const {
   return const_cast<Record&>(records_[index(task)]);
+}
+
+/// Whether the task's block has been retired: nothing is known of it but how it ended.
+inline bool Scheduler::is_retired(TaskId task) const {
+  const std::size_t block = blocks::of(task);
+  // acquire: pairs with the release in retire(). Who reads it meets what the block's end is made of.
+  return block < blocks_.size() && blocks_[block].end.load(std::memory_order_acquire) != 0;
+}
+
+/// Calls visit(first, last) for each stretch of tasks that are in no retired block.
+template <class F>
+void Scheduler::for_kept(F&& visit) const {
+  const std::size_t n = size();
+  for (std::size_t first = 0; first < n;) {
+    const TaskId task{static_cast<std::uint32_t>(first)};
+    const std::size_t last = std::min<std::size_t>(n, blocks::end(blocks::of(task)));
+    if (!is_retired(task)) visit(first, last);
+    first = last;
+  }
 }
 
 inline Event Scheduler::event(EventKind kind, Instant now, TaskId task, Attempt attempt, std::uint32_t worker,

@@ -22,6 +22,7 @@ void Scheduler::rerank(std::span<const TaskId> tasks, std::span<const double> pr
   const std::scoped_lock lock(mutex_);
   const PolicyState* policy = policy_.load(std::memory_order_seq_cst);
   for (std::size_t k = 0; k < tasks.size(); ++k) {
+    if (is_retired(tasks[k])) continue;
     Record& r = record(tasks[k]);
     const double priority = at_or(priorities, k, 0.0);
     r.priority.store(priority, std::memory_order_seq_cst);
@@ -46,6 +47,7 @@ void Scheduler::expect(std::span<const TaskId> tasks, std::span<const Instant> e
   const std::scoped_lock lock(mutex_);
   // A task with a deadline, whose rank a `finish` may compute meanwhile, has its entry already.
   for (std::size_t k = 0; k < tasks.size(); ++k) {
+    if (is_final(state(tasks[k]))) continue;
     extra_of(record(tasks[k])).expected.store(at_or(expected, k, Instant{0}), std::memory_order_relaxed);
   }
   const Policy policy = policy_.load(std::memory_order_seq_cst)->policy;
@@ -83,13 +85,15 @@ void Scheduler::rank_by(const Policy& policy) {
   policy_owners_.push_back(std::make_unique<PolicyState>(PolicyState{policy}));
   const PolicyState* state = policy_owners_.back().get();
   policy_.store(state, std::memory_order_seq_cst);
-  for (std::size_t t = 0; t < size(); ++t) {
-    Record& r = records_[t];
-    if (word::state(r.word.load(std::memory_order_seq_cst)) != State::ready) continue;
-    const TaskId task{static_cast<std::uint32_t>(t)};
-    const double priority = r.priority.load(std::memory_order_seq_cst);
-    shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, task, r, priority), index(task)});
-  }
+  for_kept([&](std::size_t first, std::size_t last) {
+    for (; first < last; ++first) {
+      Record& r = records_[first];
+      if (word::state(r.word.load(std::memory_order_seq_cst)) != State::ready) continue;
+      const TaskId task{static_cast<std::uint32_t>(first)};
+      const double priority = r.priority.load(std::memory_order_seq_cst);
+      shapes_[r.shape()].load(std::memory_order_acquire)->heap.rerank({task, rank_of(*state, task, r, priority), index(task)});
+    }
+  });
 }
 
 void Scheduler::set_capacity(int resource, Amount amount, Instant now) {

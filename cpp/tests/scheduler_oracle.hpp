@@ -223,6 +223,7 @@ class Oracle {
       const std::size_t t = open.back();
       open.pop_back();
       for (const std::size_t next : tasks[t].dependants) {
+        if (is_final(tasks[next].state)) continue;  // nothing waits for what has ended
         if (after.insert(next).second) open.push_back(next);
       }
     }

@@ -33,7 +33,7 @@ class SchedulerSequence {
     set_capacity(kMemory, choices_.below(9));
     set_policy();
     while (choices_.more()) {
-      switch (choices_.below(20)) {
+      switch (choices_.below(21)) {
         case 0:
         case 1: submit(); break;
         case 2:
@@ -53,6 +53,7 @@ class SchedulerSequence {
         case 16: now_ += 1 + choices_.below(3); break;
         case 17: suspend(); break;
         case 18: proceed(); break;
+        case 19: release(); break;
         default: seldom(); break;
       }
     }
@@ -131,6 +132,7 @@ class SchedulerSequence {
       if (scheduler_.state(id) != task.state) {
         differ("task " + std::to_string(t) + " is " + std::string(name(scheduler_.state(id))) + ", and the oracle says " + std::string(name(task.state)));
       }
+      if (released_.contains(t) && scheduler_.attempt(id) == 0) continue;  // perhaps no more is known of it
       require(scheduler_.cause(id) == task.cause, "the cause of a task");
       require(scheduler_.attempt(id) == task.attempt, "the attempt of a task");
       require(scheduler_.priority(id) == task.priority, "the priority of a task");
@@ -161,7 +163,8 @@ class SchedulerSequence {
     say("explain", t);
     const Explanation why = scheduler_.explain(id(t), now_);
     const Oracle::Task& task = oracle_.tasks[t];
-    require(why.state == task.state && why.cause == task.cause && why.attempt == task.attempt, "explain()'s state");
+    require(why.state == task.state, "explain()'s state");
+    require(released_.contains(t) || (why.cause == task.cause && why.attempt == task.attempt), "explain()'s cause and attempt");
     require(why.unmet == (task.state == State::waiting ? oracle_.unmet(t) : 0), "explain()'s unmet predecessors");
     require(why.retry_at == (task.state == State::backoff ? task.retry_at : kNever), "explain()'s next attempt");
     require(why.paused == oracle_.paused, "explain()'s pause");
@@ -198,6 +201,7 @@ class SchedulerSequence {
       Oracle::Task& task = batch[k];
       for (std::uint32_t e = first + k == 0 ? 0 : choices_.below(4); e > 0; --e) {
         const std::size_t before = choices_.below(static_cast<std::uint32_t>(std::min<std::size_t>(first + k, 255)));
+        if (released_.contains(before)) continue;
         task.predecessors.push_back(before);
         const auto known = static_cast<std::int64_t>(before);
         indices.push_back(before < first ? known : ~(known - static_cast<std::int64_t>(first)));
@@ -349,10 +353,11 @@ class SchedulerSequence {
     if (!report) return;
     std::vector<std::size_t> children;
     for (std::uint32_t n = choices_.below(4); n > 0; --n) children.push_back(a_task());
+    std::erase_if(children, [&](std::size_t child) { return released_.contains(child); });
     say("defer", index(report->task), "to", listed(children));
     begin();
     const std::vector<TaskId> given = ids(children);
-    if (oracle_.circular(index(report->task), children)) {
+    if (oracle_.current(index(report->task), report->attempt) && oracle_.circular(index(report->task), children)) {
       bool refused = false;
       try {
         scheduler_.defer(*report, given, now_, settled_);
@@ -387,6 +392,7 @@ class SchedulerSequence {
   void rerank() {
     if (oracle_.tasks.empty()) return;
     const std::size_t task = a_task();
+    if (released_.contains(task)) return;
     const double priority = a_priority();
     say("rerank", task, static_cast<int>(priority));
     begin();
@@ -461,6 +467,22 @@ class SchedulerSequence {
     compare();
   }
 
+  // The caller will not name them again, whatever becomes of them; the oracle keeps all that it knows.
+  void release() {
+    if (oracle_.tasks.empty()) return;
+    const std::size_t first = a_task();
+    const std::size_t last = std::min<std::size_t>(first + 1 + choices_.below(12), oracle_.tasks.size());
+    std::vector<TaskId> given;
+    for (std::size_t task = first; task < last; ++task) {
+      released_.insert(task);
+      given.push_back(id(task));
+    }
+    say("release", first, "to", last - 1);
+    begin();
+    scheduler_.release(given);
+    compare();
+  }
+
   void set_policy() {
     oracle_.weight = choices_.one_in(3) ? -1 : choices_.one_in(3) ? 0 : 1;
     say("set_policy", static_cast<int>(oracle_.weight));
@@ -522,6 +544,7 @@ class SchedulerSequence {
   Scheduler scheduler_;
   Oracle oracle_;
   std::vector<Hand> hand_;
+  std::set<std::size_t> released_;
   std::vector<TaskId> settled_;
   std::string trace_;
   std::uint64_t read_ = 0;

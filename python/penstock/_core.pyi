@@ -179,8 +179,14 @@ class Scheduler:
     def demand(self, task: int) -> list[int]:
         """Return what the next start of a task takes, by resource."""
 
-    def running(self) -> list[int]:
-        """Return the tasks that run, by a look at all of them."""
+    def open_tasks(self, states: Sequence[int]) -> list[int]:
+        """Return the tasks in one of these states, none of them final, by a look at all that are not released."""
+
+    def release(self, tasks: Sequence[int]) -> None:
+        """Let go of tasks, once they have ended, that nobody will name any more; only their states stay known."""
+
+    def release_range(self, first: int, last: int) -> None:
+        """As `release`, for all tasks from `first` to before `last`."""
 
     def explain(self, task: int, now: int | None = None) -> dict[str, Any]:
         """Return why a task is not running, as the fields of `Explanation` in scheduler.hpp."""
@@ -278,6 +284,9 @@ class ObjectTable(Generic[_T]):
     def append(self, value: _T) -> None: ...
     def fill(self, value: _T, count: int) -> None: ...
     def extend(self, values: Iterable[_T]) -> None: ...
+    def set_range(self, first: int, last: int, value: _T) -> None:
+        """Put one object in the places from `first` to before `last`; a whole page of them holds it once."""
+
     def share(self, first: int, last: int) -> None:
         """Hold one object once again in each whole page of entries between these two that are all the same."""
 

@@ -64,7 +64,7 @@ class Bookkeeping:
         self._calls: dict[int, Call[Any]] = {}
         self._used_names: dict[str, int] = {}
         self._by_name: dict[str, int] = {}
-        self._predecessors: dict[int, tuple[int, ...]] = {}
+        self._let_go: deque[int] = deque()  # released here, and by the core as soon as `_tidy` comes by
         self.log: _core.EventLog
         self.scheduler: _core.Scheduler
 
@@ -344,10 +344,25 @@ class Bookkeeping:
                 self._used_names.pop(self.names[task], None)
         self.functions[task] = self.arguments[task] = self.results[task] = None
         self._rows_before.pop(task, None)
+        if self.gathered:
+            self.gathered.pop(task, None)
+            self._children.pop(task, None)
+        if self.usage:
+            self.usage.pop(task, None)
+        self._let_go.append(task)
         if task in self.errors:
             self._released_errors.append(task)
             if len(self._released_errors) > KEPT_ERRORS:
                 self.errors.pop(self._released_errors.popleft(), None)
+
+    def release_many(self, tasks: range) -> None:
+        """Let go of tasks that were added from arrays and have ended, and of their results."""
+        for table in (self.functions, self.arguments, self.results):
+            table.set_range(tasks.start, tasks.stop, None)
+        for by_task in (self.errors, self.usage):
+            for task in [task for task in by_task if task in tasks]:
+                by_task.pop(task, None)
+        self.scheduler.release_range(tasks.start, tasks.stop)
 
     def note_usage(self, report: Report) -> None:
         """Keep what an attempt used, here and in the log; of one that only gathered what others gave, nothing is known."""

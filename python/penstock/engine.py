@@ -174,6 +174,7 @@ class Engine(Bookkeeping):
             except Exception:
                 self._take_back(first)
                 raise
+            self._tidy_when_due(first)
             return range(first, first + len(calls))
 
     def _recalled(self, first: int, calls: Sequence[Call[Any]], names: Sequence[str]) -> list[TaskSpec]:
@@ -243,6 +244,7 @@ class Engine(Bookkeeping):
             if spec.deadline_s is not None:
                 self._watch_deadlines(first, [spec] * count)
             self.settled(settled)
+            self._tidy_when_due(first)
             return range(first, first + count)
 
     def _submit(
@@ -362,14 +364,17 @@ class Engine(Bookkeeping):
             except Exception:
                 self._take_back(first)
                 raise
-            if first - self._tidied >= TIDY_BEHIND + TIDY_EVERY:
-                self._tidy()
+            self._tidy_when_due(first)
         self.admission.wake()
         return first
 
+    def _tidy_when_due(self, latest: int) -> None:
+        while self.kept_events is not None and latest - self._tidied >= TIDY_BEHIND + TIDY_EVERY:
+            self._tidy()
+
     def _tidy(self) -> None:
-        """Let go of what a long-lived runtime need not keep of tasks that ended long ago: the oldest events, and the names
-        that only numbers tell apart. Nothing that a reader of the log has not seen is dropped.
+        """Let go of what a long-lived runtime need not keep of tasks that ended long ago: the oldest events, the names that
+        only numbers tell apart, and what the core knows of them. Nothing that a reader of the log has not seen is dropped.
         """
         first, last = self._tidied, self._tidied + TIDY_EVERY
         self._tidied = last
@@ -378,9 +383,11 @@ class Engine(Bookkeeping):
                 self.names[task] = self.specs[task].name
         for table in (self.functions, self.arguments, self.results, self.specs, self.names):
             table.share(first, last)
-        if self.kept_events is not None:
-            seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
-            self.log.trim(min([len(self.log) - self.kept_events, *seen]) if len(self.log) > self.kept_events else 0)
+        let_go = self._let_go
+        self.scheduler.release([let_go.popleft() for _ in range(len(let_go))])
+        assert self.kept_events is not None
+        seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
+        self.log.trim(min([len(self.log) - self.kept_events, *seen]) if len(self.log) > self.kept_events else 0)
 
     def ends_soon(self, task: int) -> bool:
         """Look for a moment whether a task ends, if that has paid lately; a thread that sleeps wakes up late."""
@@ -647,6 +654,15 @@ class Engine(Bookkeeping):
                 self.failures.pop(task, None)
                 self.fell_back.pop(task, None)
 
+    def release_many(self, tasks: range) -> None:
+        """Let go of tasks that were added from arrays and have ended, also of what their attempts were."""
+        with self.lock:
+            super().release_many(tasks)
+            for task in tasks if self.specs[tasks.start].is_watched else [t for t in self.failures if t in tasks]:
+                self.attempts_of.release(task)
+                self.failures.pop(task, None)
+                self.fell_back.pop(task, None)
+
     def set_priority(self, task: int, priority: float) -> None:
         if not _is_finite(priority):
             raise OptionError(
@@ -658,9 +674,8 @@ class Engine(Bookkeeping):
         limits = Limits.given(limits)
         with self.lock:
             parsed = self.admission.parsed(limits)
-            for task in range(len(self.names)):
-                if self.scheduler.state(task) in _NOT_STARTED:
-                    parsed.check(self.names[task], self.specs[task].demand)
+            for task in self.scheduler.open_tasks(_NOT_STARTED):
+                parsed.check(self.names[task], self.specs[task].demand)
             self.admission.set_limits(parsed, limits)
             for demand, lane, _ in list(self._shapes):
                 if lane == LANES["threads"]:
@@ -683,12 +698,11 @@ class Engine(Bookkeeping):
         """Cancel everything that is not running and take nothing new."""
         with self.lock:
             self.stopping = True
-            waiting = [t for t in range(len(self.scheduler)) if self.scheduler.state(t) in _NOT_STARTED]
-        self.cancel(waiting)
+        self.cancel(self.scheduler.open_tasks(_NOT_STARTED))
 
     def kill_running(self) -> None:
         """Cancel what is running: processes and commands end; threads go on until their function returns."""
-        self.cancel(t for t in range(len(self.scheduler)) if self.scheduler.state(t) == State.RUNNING)
+        self.cancel(self.scheduler.open_tasks([State.RUNNING]))
 
     def end_after(self, timeout_s: float) -> None:
         """End the whole run when so many seconds have passed and it has not ended by itself."""
@@ -698,7 +712,7 @@ class Engine(Bookkeeping):
                 return
             self.timed_out = True
             self.stop_starting()
-            running = [t for t in range(len(self.scheduler)) if self.scheduler.state(t) == State.RUNNING]
+            running = self.scheduler.open_tasks([State.RUNNING])
             self.log.append(int(EventKind.RUN_TIMED_OUT), worker=len(running), value=int(timeout_s * NS))
             with self.lock:
                 for task in running:

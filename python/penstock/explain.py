@@ -39,11 +39,16 @@ def why(engine: Engine, task: int) -> str:
         return f"{name} is ready, but {_not_started(engine, told)}."
     cause = Cause(told["cause"])
     if state == State.SUCCEEDED:
-        return f"{name} has succeeded."
+        return succeeded(engine.names[task])
     if state == State.UPSTREAM_FAILED:
         return f"{name} did not run, because {engine.failed_before(task)} ended without a result."
     word = "was skipped" if cause == Cause.SKIPPED else state.name.lower()
     return f"{name} {word} ({cause.name})."
+
+
+def succeeded(name: str) -> str:
+    """Return the sentence about a task that has succeeded."""
+    return f"{name!r} has succeeded."
 
 
 def _not_started(engine: Engine, told: dict[str, object]) -> str:
@@ -74,12 +79,13 @@ def _not_started(engine: Engine, told: dict[str, object]) -> str:
 
 
 def _running(engine: Engine) -> list[str]:
-    return [engine.names[task] for task in engine.scheduler.running()]
+    return [engine.names[task] for task in engine.scheduler.open_tasks([State.RUNNING])]
 
 
 def _holders(engine: Engine, resource: int, name: str) -> str:
     """Return which running tasks hold most of a resource, as the next part of a sentence; empty when none does."""
-    amounts = {task: engine.scheduler.demand(task)[resource] for task in engine.scheduler.running()}
+    running = engine.scheduler.open_tasks([State.RUNNING])
+    amounts = {task: engine.scheduler.demand(task)[resource] for task in running}
     holding = sorted((task for task, amount in amounts.items() if amount > 0), key=lambda task: (-amounts[task], task))
     if not holding:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from penstock.explain import succeeded, why
 from penstock.states import State
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         self._engine = engine
         self._alone = alone
         self.task = task
-        self._name: str | None = None  # once the engine may forget it
+        # Of one that is alone, once it has ended and the engine has let go of it:
+        self._name: str | None = None
+        self._attempts = 0
+        self._usage: Usage | None = None
+        self._why: str | None = None  # None: it has succeeded
 
     @classmethod
     def of(cls, engine: Engine, task: int, *, alone: bool = False) -> Future[Any]:
@@ -69,18 +74,18 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
     @property
     def attempts(self) -> int:
         """How many attempts have been started."""
-        return self._engine.attempts(self.task)
+        return self._engine.attempts(self.task) if self._name is None else self._attempts
 
     @property
     def usage(self) -> Usage | None:
         """What the last finished attempt used, or None where it was not measured."""
-        return self._engine.usage.get(self.task)
+        return self._engine.usage.get(self.task) if self._name is None else self._usage
 
     def why(self) -> str:
         """One sentence: why the task is not running now."""
-        from penstock.explain import why
-
-        return why(self._engine, self.task)
+        if self._name is None:
+            return why(self._engine, self.task)
+        return self._why or succeeded(self._name)
 
     def running(self) -> bool:
         return not self.done() and self._engine.scheduler.state(self.task) == State.RUNNING
@@ -97,8 +102,14 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
             self._take_outcome()
         finally:
             if self._alone:
-                self._name = self._engine.names[self.task]
+                self._keep_what_is_asked_for()
                 self._engine.release(self.task)
+
+    def _keep_what_is_asked_for(self) -> None:
+        engine, task = self._engine, self.task
+        if engine.scheduler.state(task) != State.SUCCEEDED:
+            self._why = why(engine, task)
+        self._usage, self._attempts, self._name = engine.usage.get(task), engine.attempts(task), engine.names[task]
 
     def _take_outcome(self) -> None:
         engine, task = self._engine, self.task

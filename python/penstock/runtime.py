@@ -48,8 +48,8 @@ class Runtime:
     ```
 
     Leaving the block waits for what was submitted, and ends a pause first; leaving it by an exception cancels what has
-    not ended. A result is kept by its future; of tasks that were submitted as a `Call`, and of batches, the runtime
-    keeps it too, until it is closed, because later tasks may ask for it.
+    not ended. A result is kept by its future, and of a task that has ended nothing else is; of tasks that were submitted
+    as a `Call`, and of batches until they are released, the runtime keeps it too, because later tasks may ask for it.
 
     Args:
         workers: threads; None for as many as the machine's cores and the tasks' demands call for.
@@ -266,6 +266,7 @@ class Batch(Sequence[Any]):
         self._engine = engine
         self.ids = ids
         self._open_to = ids.stop  # from this one on, all have ended
+        self._released = False
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until all of them have ended; returns whether that came about within `timeout` seconds."""
@@ -292,6 +293,7 @@ class Batch(Sequence[Any]):
         Raises:
             TaskFailed, Cancelled: of the first task without a result.
         """
+        self._require_kept()
         self.wait()
         engine = self._engine
         states = engine.scheduler.count_state(self.ids.start, self.ids.stop, int(State.SUCCEEDED))
@@ -304,15 +306,42 @@ class Batch(Sequence[Any]):
         """Cancel those that have not ended."""
         self._engine.cancel(self.ids, Cause.CANCELLED)
 
+    def release(self) -> None:
+        """Wait for the end of all of them, then let go of their results and of all that is kept of them.
+
+        For a runtime that lives long, which keeps batches until it is closed: later tasks may name theirs. After this
+        nothing may: neither a later batch by their ids, nor this one for results.
+        """
+        if self._released:
+            return
+        self.wait()
+        self._released = True
+        self._engine.release_many(self.ids)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Release them; after an exception cancel first what has not ended."""
+        if kind is not None:
+            self.cancel()
+        self.release()
+
+    def _require_kept(self) -> None:
+        if self._released:
+            raise OptionError(f"{self!r} has been released, so its results are gone; take them before `release()`.")
+
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, k: Any) -> Any:
+        self._require_kept()
         if isinstance(k, slice):
             return [value_of(self._engine, task) for task in self.ids[k]]
         return value_of(self._engine, self.ids[k])
 
     def __iter__(self) -> Iterator[Any]:
+        self._require_kept()
         return (value_of(self._engine, task) for task in self.ids)
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 // What it is: a fixed directory of chunks, each twice as large as the one before. Growth adds chunks and touches no
 // element that is there, so references and atomics in elements stay good for the table's life.
 //
-// When not to use it: when elements go away one by one (nothing is ever removed), or when one thread owns the
+// When not to use it: when elements go away one by one (no place is ever used again), or when one thread owns the
 // data (std::vector is smaller and faster).
 //
 // Progress: reading is wait-free. Growth is for one thread at a time; readers never wait for it.
@@ -12,7 +12,7 @@
 // from `size()`, or from whatever the grower published afterwards (a queue, a lock, another table).
 //
 // Memory: chunks are freed by the destructor, elements destroyed by it. Memory is taken when it is written, a page at a
-// time (detail/pages.hpp): the unused rest of the last chunk is address space only.
+// time (detail/pages.hpp): the unused rest of the last chunk is address space only, and so is what forget() was told of.
 //
 // Invariants: an element's address never changes; every element below size() is constructed. Checked by
 // test_chunked_table.cpp, also under ThreadSanitizer.
@@ -96,6 +96,13 @@ class ChunkedTable {
   template <class F>
   void for_runs(std::size_t first, std::size_t count, F&& visit) const {
     runs(*this, first, count, visit);
+  }
+
+  /// Gives the memory of [first, first + count) back to the system, in whole pages. The elements stay where they are, and
+  /// read as they were or as zeros; a write takes memory again. Any thread, for what no grower is writing.
+  void forget(std::size_t first, std::size_t count) noexcept {
+    static_assert(std::is_trivially_destructible_v<T>);
+    for_runs(first, count, [](T* run, std::size_t n) { detail::forget_pages(run, run + n); });
   }
 
  private:

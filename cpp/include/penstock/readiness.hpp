@@ -4,11 +4,11 @@
 // other threads complete tasks. Edges inside a batch are rows of one array, sorted by predecessor; an edge from an
 // earlier task is a link in that task's own list.
 //
-// When not to use it: as a graph library. It knows successors, not predecessors, and forgets nothing.
+// When not to use it: as a graph library. It knows successors, not predecessors, and forgets only what it is told to.
 //
 // Progress: complete, close, satisfy and the readers are lock-free (a completion is one atomic on the task and at
 // most one for each successor). Growing (grow, add_edge, rearm) is for one thread at a time, serialised by the caller;
-// it waits for no completion, and no completion waits for it.
+// it waits for no completion, and no completion waits for it. Letting go (release, retire) is the grower's, too.
 //
 // Order: the completion of a task linearizes where its head word gets the closed bit. An edge that was linked before
 // is met by it; one that comes later finds the bit and is met already. The last of a node's predecessors to be met,
@@ -19,12 +19,14 @@
 // before: ids are known (they start at size()), check() says beforehand whether the batch is good, or pass `prepare`.
 //
 // Memory: 16 bytes a node, 4 an edge inside a batch, 8 an edge from an earlier task; while a batch is added, up to
-// 12 a node and 4 an edge more, the latter given back as they are copied. Freed by the destructor.
+// 12 a node and 4 an edge more, the latter given back as they are copied. Freed by the destructor; the links and edges of
+// released nodes, and the nodes of retired blocks, before.
 //
 // Invariants, checked by test_readiness.cpp and, with threads and ThreadSanitizer, by test_readiness_threads.cpp:
 //   R1  a node is freed exactly once, after all of its predecessors completed
 //   R2  unmet(k) == predecessors of k not completed + what rearm() added and satisfy() has not taken, at rest
 //   R3  a refused batch leaves no trace
+//   R4  nobody visits a released node: it is closed, and all edges to it have been met
 #pragma once
 
 #include <algorithm>
@@ -42,6 +44,7 @@
 
 #include "penstock/atom.hpp"
 #include "penstock/batch_graph.hpp"
+#include "penstock/blocks.hpp"
 #include "penstock/cache.hpp"
 #include "penstock/chunked_table.hpp"
 #include "penstock/detail/page_array.hpp"
@@ -171,8 +174,35 @@ class BasicReadiness {
     return link(before, after);
   }
 
-  /// A shortest path from one task to another along successors, both included; empty when there is none. For naming
-  /// a cycle, not for speed: it may visit everything after `from`.
+  /// Lets go of a completed task that no edge will meet any more: its links are used again, and the memory of its row goes
+  /// back with that of its neighbours. False, and nothing is changed, while it is not closed or not met by all of its
+  /// predecessors. Nobody may name it in add_edge() or grow() again until its block is retired. Grower only.
+  /// Precondition: close() of it has returned, and the caller has heard of that.
+  bool release(TaskId task) {
+    Node& node = nodes_[index(task)];
+    // acquire: as in completed(). relaxed: when it is 0 nobody else changes it.
+    const std::uint32_t head = node.head.load(std::memory_order_acquire);
+    if ((head & kClosed) == 0 || node.unmet.load(std::memory_order_relaxed) != 0) return false;
+    for (std::uint32_t at = head & ~kClosed; at != 0;) {
+      const std::uint32_t next = std::exchange(links_[at - 1].next, free_link_);
+      free_link_ = std::exchange(at, next);
+      ++free_links_;
+    }
+    node.head.store(kClosed, std::memory_order_relaxed);  // the grower's alone by now
+    release_row(std::exchange(node.row_begin, 0), std::exchange(node.row_count, 0));
+    return true;
+  }
+
+  /// Gives back the memory of a block's nodes, all of which have been released. From then on an edge from one of them counts
+  /// as met. Grower only. Precondition: block > 0.
+  void retire(std::size_t block) {
+    if (retired_.size() <= block) retired_.resize(block + 1);
+    retired_[block] = true;
+    nodes_.forget(index(blocks::first(block)), blocks::kTasks);
+  }
+
+  /// A shortest path from one task to another along successors that have not completed, both included; empty when there
+  /// is none. For naming a cycle, not for speed: it may visit everything after `from`.
   [[nodiscard]] std::vector<TaskId> path(TaskId from, TaskId to) const {
     std::unordered_map<std::uint32_t, TaskId> reached_from{{index(from), from}};
     std::queue<TaskId> open({from});
@@ -180,7 +210,7 @@ class BasicReadiness {
       const TaskId task = open.front();
       open.pop();
       successors(task, [&](TaskId next) {
-        if (reached_from.emplace(index(next), task).second) open.push(next);
+        if (!completed(next) && reached_from.emplace(index(next), task).second) open.push(next);
       });
     }
     std::vector<TaskId> found;
@@ -207,6 +237,9 @@ class BasicReadiness {
   [[nodiscard]] std::size_t edges() const noexcept {
     return row_edges_.load(std::memory_order_relaxed) + link_count_.load(std::memory_order_relaxed);  // for show
   }
+
+  /// Links made so far, in use or not. The grower's own number.
+  [[nodiscard]] std::size_t links() const noexcept { return links_made_; }
 
   /// The longest path from each node of a batch to a sink, its own weight and the sink's included; edges to earlier
   /// tasks play no part. `weights`: length n, >= 0, or empty: all 1. `out`: length n. Sums stop at the largest number.
@@ -303,7 +336,7 @@ class BasicReadiness {
 
   void require_room(std::size_t n, const batch_graph::Summary& found) const {
     if (n > kMaxNodes - size() || found.local_edges > kMaxEdges - row_edges_.load(std::memory_order_relaxed) ||
-        found.earlier_edges > kMaxLinks - link_count_.load(std::memory_order_relaxed)) {  // relaxed: grower's own
+        found.earlier_edges > kMaxLinks - (links_made_ - free_links_)) {  // relaxed: grower's own
       throw std::length_error("a batch of " + std::to_string(n) + " tasks and " +
                               std::to_string(found.local_edges + found.earlier_edges) + " edges was added to " +
                               std::to_string(size()) + " tasks; a run holds at most " + std::to_string(kMaxNodes) +
@@ -401,32 +434,62 @@ class BasicReadiness {
   }
 
   void reserve_links(std::size_t count) {
-    const std::size_t links = link_count_.load(std::memory_order_relaxed);  // the grower's own
-    if (count > kMaxLinks - links) {
+    if (count <= free_links_) return;
+    count -= free_links_;
+    if (count > kMaxLinks - links_made_) {
       throw std::length_error("a run holds at most " + std::to_string(kMaxLinks) +
                               " edges from earlier tasks; start a new run");
     }
-    links_.grow(links + count);
+    links_.grow(links_made_ + count);
   }
 
   // Puts an edge into `before`'s list; false when it is closed. Precondition: reserve_links().
   bool link(TaskId before, TaskId after) {
+    if (is_retired(before)) return false;
     atomic<std::uint32_t>& head = nodes_[index(before)].head;
-    const std::size_t at = link_count_.load(std::memory_order_relaxed);  // the grower's own
+    const std::size_t at = free_link_ != 0 ? free_link_ - 1 : links_made_;
     Link& made = links_[at];
+    const std::uint32_t next_free = free_link_ != 0 ? made.next : 0;
     made.successor = after;
     // acquire, here and on failure: pairs with the release in close(): a closed predecessor's doings become visible.
     std::uint32_t next = head.load(std::memory_order_acquire);
     do {
-      if ((next & kClosed) != 0) return false;
+      if ((next & kClosed) != 0) {
+        made.next = next_free;
+        return false;
+      }
       made.next = next;
       // release: publishes the link and the node it leads to, to the acquire in close() and successors(). With
       // relaxed a completion could follow the link to an unwritten node. The links behind it stay published: this
       // exchange continues their release sequences.
     } while (!head.compare_exchange_weak(next, static_cast<std::uint32_t>(at) + 1, std::memory_order_release,
                                          std::memory_order_acquire));
-    link_count_.store(at + 1, std::memory_order_relaxed);
+    if (free_link_ != 0) {
+      free_link_ = next_free;
+      --free_links_;
+    } else {
+      ++links_made_;
+    }
+    link_count_.store(link_count_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);  // as row_edges_
     return true;
+  }
+
+  [[nodiscard]] bool is_retired(TaskId task) const {
+    const std::size_t block = blocks::of(task);
+    return block < retired_.size() && retired_[block];
+  }
+
+  // Rows lie one behind another, in no order of release. A stretch of edges goes when all of it has been released.
+  void release_row(std::size_t begin, std::size_t count) {
+    while (count > 0) {
+      const std::size_t stretch = (begin + blocks::kShift) / kEdges;
+      const std::size_t here = std::min(count, (stretch + 1) * kEdges - blocks::kShift - begin);
+      if (released_edges_.size() <= stretch) released_edges_.resize(stretch + 1);
+      released_edges_[stretch] += static_cast<std::uint32_t>(here);
+      if (released_edges_[stretch] == kEdges) edges_.forget(stretch * kEdges - blocks::kShift, kEdges);
+      begin += here;
+      count -= here;
+    }
   }
 
   template <class F>
@@ -442,10 +505,19 @@ class BasicReadiness {
     std::uint32_t node, met;
   };
 
+  static constexpr std::size_t kEdges = std::size_t{1} << 14;  // edges; 64 KiB, whole pages wherever pages are that small
+  static_assert(blocks::kShift == 1U << 10, "nodes and edges lie where blocks.hpp says");
+
   ChunkedTable<Node, 10, Atom> nodes_;
   ChunkedTable<TaskId, 10, Atom> edges_;
   ChunkedTable<Link, 10, Atom> links_;
   std::vector<Held> held_;  // scratch of grow()
+  // The grower's own:
+  std::size_t links_made_ = 0;
+  std::uint32_t free_link_ = 0;  // the first of those that released nodes had, by its number + 1
+  std::size_t free_links_ = 0;
+  std::vector<std::uint32_t> released_edges_;  // of each stretch of edges_
+  std::vector<bool> retired_;                  // blocks
   atomic<std::size_t> row_edges_{0};
   atomic<std::size_t> link_count_{0};
   atomic<std::size_t> count_{0};

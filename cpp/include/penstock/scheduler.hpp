@@ -22,6 +22,10 @@
 // `proceed` gives them back once they are there. Until then its place in the order is kept: what ranks behind it starts
 // only if that leaves it room. A suspended attempt's timeout stands still too.
 //
+// Letting go: a scheduler keeps what it knows of a task, 56 bytes and 4 to 8 an edge, unless `release` is called for it.
+// Memory goes back a block of 4096 tasks at a time (blocks.hpp), once all of them are released; of such a block only
+// how its tasks ended is kept, in 8 bytes when all have succeeded, else in two bits a task.
+//
 // Invariants, and what checks them:
 //   I1  a state changes only along transitions.hpp                         every change goes through `move`
 //   I2  an attempt starts at most once and ends at most once               CAS on the word {attempt, cause, state}
@@ -31,18 +35,23 @@
 //   I5  unfinished == number of tasks whose state is not final             `check()`
 //   I6  a ready task is queued in its shape's heap, or its pusher is on the way to it
 //   I7  with the guard closed a task starts only when no attempt runs      `take`; test_protection.cpp
+//   I8  a released task has ended, is in no heap, has been told to all     `let_go`; test_release.cpp, test_scheduler_oracle.cpp
+//       successors and heard of all predecessors
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
+#include "penstock/blocks.hpp"
 #include "penstock/chunked_table.hpp"
 #include "penstock/event_log.hpp"
 #include "penstock/ledger.hpp"
@@ -196,6 +205,11 @@ class Scheduler {
   /// machine that others fill stops no run for ever. `used`: for the log.
   void guard(bool closed, Amount used, Instant now);
 
+  /// Lets go of tasks whose memory may be used for something else once they have ended: the caller will not name them again.
+  /// Who does all the same is told how they ended by `state`, and otherwise 0 or none; verbs leave them alone.
+  /// A call retries those that earlier ones could not let go yet. Throws std::out_of_range before anything is changed.
+  void release(std::span<const TaskId> tasks);
+
   /// Attempts whose timeout has passed; each is told once.
   void expire(Instant now, std::vector<Overdue>& out);
 
@@ -208,6 +222,9 @@ class Scheduler {
   std::vector<TaskId> blocked(Instant now);
   /// What the next start of a task takes.
   Demand demand(TaskId task) const;
+
+  /// Tasks in one of these states, none of which is final, in order of their ids. A hint while others run.
+  std::vector<TaskId> open_tasks(std::span<const State> states) const;
 
   State state(TaskId task) const;
   Cause cause(TaskId task) const;
@@ -244,6 +261,8 @@ class Scheduler {
   struct Lease;
   struct Timer;
   struct Suspended;
+  struct Block;
+  struct Ends;
   struct Head;
   struct Shadow;
 
@@ -310,6 +329,14 @@ class Scheduler {
   void run_timers(Instant now);
   void update_wakeup();
 
+  bool is_retired(TaskId task) const;
+  State end_of(TaskId task) const;
+  bool let_go(TaskId task);
+  bool has_been_queued(TaskId task);
+  void retire(std::size_t block);
+  template <class F>
+  void for_kept(F&& visit) const;
+
   mutable std::mutex mutex_;  // guards everything below that is not atomic and not said to be otherwise
   EventLog log_;              // lock-free
   Ledger ledger_;             // lock-free
@@ -318,6 +345,11 @@ class Scheduler {
   ChunkedTable<Record> records_;
   ChunkedTable<Extra> extras_;  // what few tasks have; the entry at 0 stands for "nothing special"
   std::size_t extra_count_ = 1;
+  std::vector<std::uint32_t> free_extras_;  // those of released tasks
+  ChunkedTable<Block, 4> blocks_;           // as far as tasks have been released
+  std::vector<std::unique_ptr<Ends>> ends_;
+  std::deque<TaskId> kept_back_;            // to be released as soon as they can be
+  std::unordered_map<TaskId, std::uint32_t> to_be_queued_;  // cancelled before they were; the versions of their tickets then
   std::array<std::atomic<Shape*>, kMaxShapes> shapes_{};  // for reading without the lock
   std::vector<std::unique_ptr<Shape>> shape_owners_;
   std::atomic<const PolicyState*> policy_{nullptr};

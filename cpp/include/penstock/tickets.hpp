@@ -10,15 +10,17 @@
 //   spare    how many versions above `version` were handed out to re-ranks that have not completed
 //
 // When not to use it: for ids that are sparse. Chunks double in size, so the table takes 8 to 16 bytes for each
-// id up to the largest one.
+// id up to the largest one, less what forget() was told of.
 //
 // Progress. word() is wait-free. grow() is lock-free: the loser of the race to install a chunk frees its own.
-// Memory. A chunk is freed by the destructor only. Precondition of it: no queue uses the table any more.
+// Memory. A chunk is freed by the destructor only. Precondition of it: no queue uses the table any more. Chunks double in
+// size; what of them is never written takes address space alone (detail/pages.hpp).
 // Limits. At most 65535 queues are ever opened on one table. Versions wrap after 2^32 pushes of one task; an
 // entry would be mistaken only if it lay in its queue all that time (queues drop entries that no longer count).
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -105,6 +107,13 @@ public:
         }
     }
 
+    // Gives the memory of words back to the system, in whole pages; they read as they were or as zeros from then on, either
+    // of which says that the task stands in no queue. Precondition: that is so, and the tasks are pushed no more.
+    void forget(TaskId first, std::size_t count) noexcept {
+        Word* const begin = &word(first);
+        detail::forget_pages(begin, begin + count);
+    }
+
     // The number of a new queue on this table, from 1. Throws std::length_error after 65535 of them.
     [[nodiscard]] std::uint32_t open_queue() {
         // relaxed: the number only has to be unique, which the atomicity of fetch_add gives; it publishes nothing.
@@ -118,24 +127,27 @@ public:
     }
 
 private:
-    static constexpr std::uint32_t kFirst = 64;  // words in chunk 0; chunk k has kFirst << k
-    static constexpr std::size_t kChunks = 27;   // sum of kFirst << k covers all 2^32 ids
+    static constexpr std::uint32_t kFirst = 1024;  // words in chunk 0; chunk k has kFirst << k
+    static constexpr std::size_t kChunks = 23;     // sum of kFirst << k covers all 2^32 ids
 
     struct Place {
         std::size_t chunk;
         std::size_t offset;
         explicit constexpr Place(TaskId task) noexcept {
             const std::uint64_t shifted = std::uint64_t{index(task)} + kFirst;
-            chunk = static_cast<std::size_t>(std::bit_width(shifted)) - 7;
+            chunk = static_cast<std::size_t>(std::bit_width(shifted)) - 11;
             offset = static_cast<std::size_t>(shifted - (std::uint64_t{kFirst} << chunk));
         }
     };
-    static_assert(kFirst == 1U << 6, "Place takes the chunk from bit 6 upwards");
+    static_assert(kFirst == 1U << 10, "Place takes the chunk from bit 10 upwards");
 
     static Word* new_chunk(std::size_t chunk) {
         const std::size_t count = std::size_t{kFirst} << chunk;
-        auto* const words = static_cast<Word*>(detail::allocate_pages(count * sizeof(Word), kCacheLine));
-        for (std::size_t k = 0; k < count; ++k) ::new (static_cast<void*>(words + k)) Word(0);
+        auto* const words = static_cast<Word*>(detail::allocate_zeroed_pages(count * sizeof(Word), kCacheLine));
+        // A std::atomic of zero is all zeros, and a chunk that nobody has written to takes no memory.
+        if constexpr (!std::is_same_v<Word, std::atomic<std::uint64_t>>) {
+            for (std::size_t k = 0; k < count; ++k) ::new (static_cast<void*>(words + k)) Word(0);
+        }
         return words;
     }
     static void free_chunk(Word* words, std::size_t chunk) noexcept {

@@ -21,12 +21,19 @@ inline constexpr std::size_t kLarge = std::size_t{64} << 10;
 /// Memory for `bytes`, its content undefined. Throws std::bad_alloc. `alignment`: at most 4096.
 [[nodiscard]] void* allocate_pages(std::size_t bytes, std::size_t alignment);
 
+/// The same, all zeros; of a large block only what is written later takes memory, unless it was kept from an earlier use.
+[[nodiscard]] void* allocate_zeroed_pages(std::size_t bytes, std::size_t alignment);
+
 /// Takes back what allocate_pages() gave for the same numbers.
 void free_pages(void* block, std::size_t bytes, std::size_t alignment) noexcept;
 
 /// Gives the memory of the bytes [from, to) of a block back to the system, in whole huge pages; what stood there is lost
 /// and must be written before it is read. Returns the end of what has been given back, `from` when that is nothing.
 std::size_t discard_pages(void* block, std::size_t from, std::size_t to) noexcept;
+
+/// Gives the memory of the whole pages between two places of one block back to the system. Any thread may still read and
+/// write there: it finds what was there, or zeros.
+void forget_pages(void* begin, void* end) noexcept;
 
 /// Bytes of the blocks that are kept for the next use.
 [[nodiscard]] std::size_t kept_pages() noexcept;
