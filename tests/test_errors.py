@@ -107,4 +107,6 @@ def test_an_internal_error_lists_the_events_in_order() -> None:
 
 def test_the_nearest_name_is_offered_only_when_it_is_near() -> None:
     assert did_you_mean("memroy", ["cpu", "memory"]) == " Did you mean 'memory'?"
+    assert did_you_mean("retrys", ["retry", "retries", "retry_on"]) == " Did you mean 'retries'?"
+    assert did_you_mean("entry", ["retry", "retries"]) == " Did you mean 'retry'?"
     assert did_you_mean("zzz", ["cpu", "memory"]) == ""

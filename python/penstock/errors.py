@@ -279,5 +279,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
     """
     from difflib import get_close_matches  # only on the way to an error
 
-    near = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    names = list(allowed)
+    plural = name.removesuffix("ys") + "ies"  # `retrys` is nearer to `retry`, and means `retries`
+    near = [plural] if plural in names else get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -192,6 +192,21 @@ def test_another_working_folder_than_the_runs_own_is_said(penstock, folder, ran)
     assert not (elsewhere / ".penstock").exists()
 
 
+def test_a_project_that_was_moved_goes_on_where_it_is_now(penstock, folder, ran, tmp_path_factory):
+    mended(folder)
+    moved = tmp_path_factory.mktemp("elsewhere") / "project"
+    shutil.copytree(folder, moved)
+    for path in [folder / "sums.py", folder / ".penstock"]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    command = [sys.executable, "-m", "penstock", "resume", "--no-progress"]
+    done = subprocess.run(command, cwd=moved, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    said = f"penstock: {os.path.realpath(folder)}/sums.py is not there any more; going on with {moved}/sums.py."
+    assert said in done.stderr.splitlines()
+    assert (moved / "ran").read_text() == "check\n"
+    assert not (folder / ".penstock").exists()
+
+
 def test_a_pipeline_file_that_is_gone_is_said_by_name(penstock, folder, ran):
     (folder / "sums.py").unlink()
     done, _ = resumed(penstock)

@@ -58,7 +58,8 @@ def resume(
 
     What was committed as finished does not run again, unless its code or its arguments have changed, or those of what it
     depends on. Options that are not given are those of the run, its
-    timeout counted anew; what it masks stays masked. Exit status: as `penstock run`.
+    timeout counted anew; what it masks stays masked. A pipeline file that was moved is looked for beside the store, where
+    it was with regard to the folder the run was started in. Exit status: as `penstock run`.
     """
     from penstock.journal.keeper import run_to_resume
     from penstock.journal.reading import read_run
@@ -74,7 +75,8 @@ def resume(
             raise PenstockError(f"store {store} has no run to resume; `penstock runs` lists what it has.")
     run = read_run(folder, number)
     with stdout_on_stderr() if as_json else contextlib.nullcontext():
-        pipeline = load_pipeline(_target(run))
+        target = _target(run, folder)
+        pipeline = load_pipeline(target)
         given = run.options
         result = pipeline.run(
             policy=Policy(**given["policy"]) if given.get("policy") else None,
@@ -94,7 +96,7 @@ def resume(
             resume=number,
             force=force,
             start_from=start_from,
-            target=run.target,
+            target=target,
         )
     finish(result, as_json)
 
@@ -107,7 +109,9 @@ def _chosen(option: str, value: C, given: Mapping[str, Any]) -> C:
     return chosen
 
 
-def _target(run: RecordedRun) -> str:
+def _target(run: RecordedRun, store: Path) -> str:
+    from penstock.pipeline_file import split_name
+
     if run.target is None:
         raise PenstockError(
             f"run {run.number} was started by a program of its own, not by `penstock run`; "
@@ -115,4 +119,16 @@ def _target(run: RecordedRun) -> str:
         )
     if run.cwd not in (None, os.getcwd()):
         click.echo(f"penstock: run {run.number} was started in {run.cwd}, and this is {os.getcwd()}.", err=True)
-    return run.target
+    path, name = split_name(run.target)
+    moved = None if path.exists() else _moved(path, Path(run.cwd or path.parent), store)
+    if moved is None:
+        return run.target
+    click.echo(f"penstock: {path} is not there any more; going on with {moved}.", err=True)
+    return f"{moved}:{name}" if name else str(moved)
+
+
+def _moved(path: Path, started_in: Path, store: Path) -> Path | None:
+    """Return where a pipeline file is now whose whole project was moved, or None."""
+    below = path.relative_to(started_in) if path.is_relative_to(started_in) else Path(path.name)
+    found = (folder / name for folder in (store.absolute().parent, Path.cwd()) for name in (below, path.name))
+    return next((file for file in found if file.is_file()), None)
