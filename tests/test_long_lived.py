@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -204,3 +206,55 @@ def test_a_batch_in_a_with_block_is_released_at_its_end_whatever_became_of_it(ru
     assert batch.wait(0)
     states = [State(runtime._engine.scheduler.state(number)) for number in batch.ids]
     assert states == [State.CANCELLED] * 4
+
+
+def penstock_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock")]
+
+
+def wait_for_no_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("penstock"):
+            thread.join(30)
+    assert penstock_threads() == []
+
+
+def test_a_runtime_that_is_dropped_runs_what_it_has_and_stops_its_threads() -> None:
+    go_on = threading.Event()
+
+    def last() -> str:
+        go_on.wait()
+        return "last"
+
+    runtime = Runtime(workers=2, name="dropped")
+    ended = weakref.ref(runtime._engine)
+    runtime.pause()
+    futures = [runtime.submit(identity, k) for k in range(100)] + [runtime.submit(last)]
+    with pytest.warns(ResourceWarning, match="runtime 'dropped' was never closed; use it in a with block, or call"):
+        del runtime
+    assert "penstock-control" in penstock_threads()
+    go_on.set()
+    assert [future.result(30) for future in futures] == [*range(100), "last"]
+    wait_for_no_threads()
+    del futures
+    gc.collect()
+    assert ended() is None
+
+
+def test_a_runtime_that_is_dropped_unused_leaves_nothing() -> None:
+    kinds: list[str] = []
+    runtime = Runtime(workers=2, on_event=lambda event: kinds.append(event.kind.name))
+    with pytest.warns(ResourceWarning, match="never closed"):
+        del runtime
+    wait_for_no_threads()
+    assert [kind for kind in kinds if kind.startswith("RUN")] == ["RUN_STARTED", "RUN_FINISHED"]
+
+
+def test_a_runtime_that_was_closed_says_nothing_when_it_is_dropped(recwarn: pytest.WarningsRecorder) -> None:
+    runtime = Runtime(workers=1)
+    assert runtime.submit(identity, 3).result(20) == 3
+    runtime.close()
+    del runtime
+    gc.collect()
+    assert not recwarn.list
+    assert penstock_threads() == []

@@ -114,6 +114,9 @@ class Engine(Bookkeeping):
         self.stopping = False
         self.timed_out = False  # the whole run
         self._closed = False
+        self._afterwards: Callable[[], object] | None = (
+            None  # what is called once it has closed itself: `close_when_idle`
+        )
         self.mask: Mask | None = None  # of what `secret=` names
         self.on_failure = "continue"  # or "stop", "finish_running": what the first task that fails for good means
         self.journal: Journal | None = None  # makes each success durable before it is told; see `deferred`
@@ -488,6 +491,9 @@ class Engine(Bookkeeping):
                 if scheduler.unfinished == 0:
                     self.admission.rest()
                     self._tell_idle()
+        if self._afterwards is not None and (scheduler.unfinished == 0 or self.bug is not None):
+            self._close_itself()
+            return
         if self.is_copy:  # a callback has forked, and this thread is the copy's only one
             forked.leave(None)
         wakeups = [due for due in (scheduler.next_wakeup, self.timers.next_due_ns) if due is not None]
@@ -772,6 +778,24 @@ class Engine(Bookkeeping):
     def is_ended(self) -> bool:
         """Whether it was closed, or is a copy whose threads are elsewhere: nothing of it runs here."""
         return self._closed or self.is_copy
+
+    def close_when_idle(self, afterwards: Callable[[], object]) -> None:
+        """Let the control thread close this as soon as nothing is unfinished, and call `afterwards`. It blocks nobody: who
+        comes here may be the garbage collector, in any thread.
+        """
+        self._afterwards = afterwards
+        if self._control is None:
+            self._close_itself()  # it has no threads, so there is nothing to wait for
+        else:
+            self.scheduler.resume()  # or what waits would never end
+            self.scheduler.ring()
+
+    def _close_itself(self) -> None:
+        afterwards = self._afterwards
+        assert afterwards is not None
+        self.log.append(int(EventKind.RUN_FINISHED))
+        self.close()
+        afterwards()
 
     def close(self, *, grace_s: float = 5.0, kill_s: float | None = None) -> None:
         """Stop the workers and executors. Threads in a task that does not return are left to themselves.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -24,6 +26,7 @@ from penstock.task import Call, Task, as_task, call_of
 from penstock.unfinished import tell_if_cut_off
 
 if TYPE_CHECKING:
+    from penstock.observe.attach import Observers
     from penstock.pipeline import Pipeline, Preempt
 
 __all__ = ["Batch", "Runtime", "run_pipeline", "start_pipeline"]
@@ -48,7 +51,8 @@ class Runtime:
     ```
 
     Leaving the block waits for what was submitted, and ends a pause first; leaving it by an exception cancels what has
-    not ended. A result is kept by its future, and of a task that has ended nothing else is; of tasks that were submitted
+    not ended. One that is dropped without either runs what was submitted and then stops its workers, with a
+    `ResourceWarning`. A result is kept by its future, and of a task that has ended nothing else is; of tasks that were submitted
     as a `Call`, and of batches until they are released, the runtime keeps it too, because later tasks may ask for it.
 
     Args:
@@ -95,6 +99,8 @@ class Runtime:
         tell_if_cut_off(self._engine, f"runtime {name!r}")
         self._observers = attach(self._view, on_event=on_event, alerts=alerts, progress=False, trace=None)
         self._engine.log.append(int(EventKind.RUN_STARTED))
+        self._if_dropped = weakref.finalize(self, _dropped, self._engine, self._observers, name)
+        self._if_dropped.atexit = False
 
     def submit(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Add one task and return the future of its result.
@@ -235,6 +241,7 @@ class Runtime:
             if self._closed:
                 return
             self._closed = True
+            self._if_dropped.detach()
             engine.scheduler.resume()  # or what waits would never end
             try:
                 if not cancel:
@@ -257,6 +264,14 @@ class Runtime:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close(cancel=kind is not None)
+
+
+def _dropped(engine: Engine, observers: Observers, name: str) -> None:
+    if engine.is_ended:
+        return
+    engine.close_when_idle(observers.close)
+    said = f"runtime {name!r} was never closed; use it in a with block, or call its close()."
+    warnings.warn(said, ResourceWarning, stacklevel=2)
 
 
 class Batch(Sequence[Any]):
