@@ -24,6 +24,7 @@ BLOCK = 4096
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "TIDY_BEHIND", 0)
+    monkeypatch.setattr(engine, "TIDY_EVERY", 1024)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def identity(number: int) -> int:
     return number
 
 
-def run_many(runtime: Runtime, count: int = 3 * BLOCK) -> None:
+def run_many(runtime: Runtime, count: int = 2 * BLOCK) -> None:
     """Run tasks, few at a time: what the runtime lets go of as tasks come is what has ended by then."""
     for _ in range(count // 512):
         assert [f.result(30) for f in [runtime.submit(identity, k) for k in range(512)]] == list(range(512))
@@ -48,7 +49,7 @@ def is_forgotten(runtime: Runtime, number: int) -> bool:
 
 
 def test_the_core_forgets_tasks_whose_futures_have_their_results(runtime: Runtime) -> None:
-    run_many(runtime)
+    run_many(runtime, 3 * BLOCK)
     forgotten = [is_forgotten(runtime, k) for k in range(3 * BLOCK)]
     assert not any(forgotten[:3072])  # they share pages with others
     assert all(forgotten[3072 : 3072 + BLOCK])
@@ -127,6 +128,84 @@ def test_a_task_that_runs_keeps_its_block_and_only_that(runtime: Runtime) -> Non
     assert future.result(20) == "slow"
     run_many(runtime)
     assert is_forgotten(runtime, future.task)
+
+
+def test_a_call_is_known_as_long_as_somebody_holds_it(runtime: Runtime) -> None:
+    @task
+    def made(number: int) -> list[int]:
+        return [number]
+
+    @task
+    def longer(numbers: list[int], number: int) -> list[int]:
+        return [*numbers, number]
+
+    run_many(runtime, BLOCK)
+    held = made.call(1)
+    dropped = [longer.call(held, 2), longer.call(made.call(3), 4)]
+    futures = [runtime.submit(call) for call in dropped]
+    numbers = [runtime._engine.id_of(call) for call in (held, *dropped)]
+    assert [future.result(20) for future in futures] == [[1, 2], [3, 4]]
+    said = [(f.name, f.attempts, f.why()) for f in futures]
+    del dropped
+    gc.collect()
+    run_many(runtime)
+    assert [is_forgotten(runtime, number) for number in numbers] == [False, False, False]  # one of them keeps the block
+    assert runtime._engine.results[numbers[1]] is None
+    assert runtime._engine.results[numbers[0]] == [1]
+    assert runtime.submit(longer.call(held, 5)).result(20) == [1, 5]
+    assert runtime.submit(held).result(20) == [1]
+    assert runtime._engine.id_of(held) == numbers[0]
+    del held
+    gc.collect()
+    run_many(runtime)
+    assert [is_forgotten(runtime, number) for number in numbers] == [True, True, True]
+    assert [(f.name, f.attempts, f.why()) for f in futures] == said
+    assert not runtime._engine.ids
+    assert not runtime._engine._calls
+
+
+def test_what_a_task_submits_or_returns_is_forgotten_with_it(runtime: Runtime) -> None:
+    @task
+    def leaf(number: int) -> int:
+        return number
+
+    @task
+    def tree(number: int) -> list[object]:
+        return [leaf(number), leaf(number + 1)]
+
+    run_many(runtime, BLOCK)
+    first = len(runtime._engine.scheduler)
+    assert runtime.submit(tree, 5).result(20) == [5, 6]
+    run_many(runtime)
+    assert [is_forgotten(runtime, number) for number in range(first, first + 3)] == [True, True, True]
+    assert not runtime._engine.ids
+    assert not runtime._engine._children
+    assert len(runtime._engine._by_name) < BLOCK
+    assert len(runtime._engine._used_names) < BLOCK
+
+
+def test_a_call_of_a_task_that_runs_long_is_let_go_of_later(runtime: Runtime) -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    @task(cpu=0)
+    def slow() -> str:
+        started.set()
+        go_on.wait()
+        return "slow"
+
+    run_many(runtime, BLOCK)
+    future = runtime.submit(slow.call())
+    number = future.task
+    try:
+        assert started.wait(20)
+        run_many(runtime)
+        assert list(runtime._engine.ids.values()) == [number]
+    finally:
+        go_on.set()
+    assert future.result(20) == "slow"
+    run_many(runtime)
+    assert is_forgotten(runtime, number)
+    assert not runtime._engine.ids
 
 
 def test_a_runtime_with_forgotten_tasks_is_set_and_closed_like_any_other() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock import _core
+from penstock.call_ids import CallIds
 from penstock.errors import InternalError, OptionError
 from penstock.inputs import bind, inputs_of
 from penstock.observe.events import EventKind
@@ -58,7 +59,7 @@ class Bookkeeping:
         self.gathered: dict[int, list[int]] = {}  # attempts that only put together what returned calls gave
         self._rows_before: dict[int, tuple[Any, Any]] = {}  # function and arguments of tasks whose row is such a gather
         self._children: dict[int, list[int]] = {}  # what a task that returned calls has waited for since
-        self.ids: dict[Call[Any], int] = {}
+        self.ids = CallIds()
         self._released_errors: deque[int] = deque()
         self.bug: InternalError | None = None
         self._calls: dict[int, Call[Any]] = {}
@@ -170,7 +171,7 @@ class Bookkeeping:
         Raises:
             OptionError: this run has no such task.
         """
-        task = self.ids.get(target) if isinstance(target, Call) else self._by_name.get(str(target))
+        task = self.ids.find(target) if isinstance(target, Call) else self._by_name.get(str(target))
         if task is None:
             shown = target.name if isinstance(target, Call) else target
             raise OptionError(f"{shown!r} is no task of this run; give a call of its pipeline or the name of one.")
@@ -300,7 +301,7 @@ class Bookkeeping:
         entered: set[Call[Any]] = set()
         while stack:
             call, expanded = stack.pop()
-            if call in self.ids or call in order:
+            if self.ids.find(call) is not None or call in order:
                 continue
             if expanded or call in entered:
                 order.setdefault(call)
@@ -354,6 +355,23 @@ class Bookkeeping:
             self._released_errors.append(task)
             if len(self._released_errors) > KEPT_ERRORS:
                 self.errors.pop(self._released_errors.popleft(), None)
+
+    def let_calls_go(self, tasks: Iterable[int]) -> list[int]:
+        """Hold the calls of ended tasks no longer, so that these are released once nobody else holds them; returns those of
+        the tasks that have not ended yet, or whose end somebody has still to hear of.
+        """
+        left: list[int] = []
+        for task in tasks:
+            call = self._calls.get(task)
+            if call is None:
+                continue
+            if task in self._waiters or not State(self.scheduler.state(task)).is_final:
+                left.append(task)
+                continue
+            del self._calls[task]
+            self.arguments[task] = None
+            self.ids.let_go(call)
+        return left
 
     def release_many(self, tasks: range) -> None:
         """Let go of tasks that were added from arrays and have ended, and of their results."""

@@ -39,6 +39,7 @@ from penstock.inputs import Input
 from penstock.interrupts import IDLE, Mailbox
 from penstock.lanes import LANES, Lanes
 from penstock.observe.events import EventKind
+from penstock.options import make_spec
 from penstock.preemption import Preemption
 from penstock.protection import Protection
 from penstock.resources import Demand, Limits
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from penstock.options import TaskSpec
     from penstock.policies import Policy
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "first_of_each"]
 
 MOST_WORKERS = 64
 MOST_PLAIN = 1024
@@ -132,6 +133,7 @@ class Engine(Bookkeeping):
         self.idle.set()
         self.kept_events: int | None = None  # how many rows of the log a long-lived runtime keeps; None for all
         self.cursors: weakref.WeakSet[Subscription] = weakref.WeakSet()  # readers of the log
+        self._open_calls: list[int] = []  # tasks that had not ended when their calls were to be let go of
         self._tidied = 0  # tasks below this have had their rows in the tables put together
         self.admission.attach(self.scheduler)
         self._pid = os.getpid()
@@ -164,7 +166,7 @@ class Engine(Bookkeeping):
             self._refuse_when_ending()
             specs = [call.spec for call in calls]
             names = self.unique_names(call.name for call in calls) if names is None else names
-            for name, spec in zip(names, specs, strict=True):
+            for name, spec in first_of_each(zip(names, specs, strict=True)):
                 self.limits.check(name, spec.demand)
                 self.attempts_of.know(spec)
             indptr, indices = self.edges(calls)
@@ -372,7 +374,7 @@ class Engine(Bookkeeping):
         return first
 
     def _tidy_when_due(self, latest: int) -> None:
-        while self.kept_events is not None and latest - self._tidied >= TIDY_BEHIND + TIDY_EVERY:
+        while self.kept_events is not None and latest - self._tidied >= TIDY_BEHIND + 2 * TIDY_EVERY:
             self._tidy()
 
     def _tidy(self) -> None:
@@ -381,15 +383,23 @@ class Engine(Bookkeeping):
         """
         first, last = self._tidied, self._tidied + TIDY_EVERY
         self._tidied = last
+        # A stretch ahead: a call is gone once those that it was given to are, which came a little later.
+        self._open_calls = self.let_calls_go([*self._open_calls, *range(last, last + TIDY_EVERY)])
+        gone = self.ids.gone
+        for _ in range(len(gone)):
+            self.release(gone.popleft())
+        seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
         for task in range(first, last):
             if self.functions[task] is None:  # released
-                self.names[task] = self.specs[task].name
+                spec = (
+                    self.specs[task] if seen else _FORGOTTEN
+                )  # whoever reads the log may be behind, and ask what they were
+                self.names[task], self.specs[task] = spec.name, spec
         for table in (self.functions, self.arguments, self.results, self.specs, self.names):
             table.share(first, last)
         let_go = self._let_go
         self.scheduler.release([let_go.popleft() for _ in range(len(let_go))])
         assert self.kept_events is not None
-        seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
         self.log.trim(min([len(self.log) - self.kept_events, *seen]) if len(self.log) > self.kept_events else 0)
 
     def ends_soon(self, task: int) -> bool:
@@ -656,6 +666,7 @@ class Engine(Bookkeeping):
         super().release(task)
         if self.specs[task].is_watched or task in self.failures:
             with self.lock:
+                self.protection.release(task)
                 self.attempts_of.release(task)
                 self.failures.pop(task, None)
                 self.fell_back.pop(task, None)
@@ -830,6 +841,9 @@ class Engine(Bookkeeping):
         self._threads.clear()
 
 
+_FORGOTTEN = make_spec(None, "a task that ended long ago", {})
+"""What stands for a task that nobody will ask about, unless an attempt that was given up comes back at last."""
+
 _NOT_STARTED = (State.WAITING, State.READY, State.BACKOFF)
 
 
@@ -858,6 +872,14 @@ def _times(specs: Sequence[TaskSpec], count: int) -> dict[str, Any]:
     if any(spec.allow_failure for spec in specs):
         columns["forgiven"] = array("B", [spec.allow_failure for spec in specs])
     return columns
+
+
+def first_of_each(named: Iterable[tuple[str, TaskSpec]]) -> list[tuple[str, TaskSpec]]:
+    """Return the first name with each spec, in order; the calls of one task have one spec."""
+    first: dict[int, tuple[str, TaskSpec]] = {}
+    for name, spec in named:
+        first.setdefault(id(spec), (name, spec))
+    return list(first.values())
 
 
 _live: weakref.WeakSet[Engine] = weakref.WeakSet()

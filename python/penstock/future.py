@@ -31,7 +31,7 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         self._engine = engine
         self._alone = alone
         self.task = task
-        # Of one that is alone, once it has ended and the engine has let go of it:
+        # Once it has ended, since the engine may let go of it:
         self._name: str | None = None
         self._attempts = 0
         self._usage: Usage | None = None
@@ -101,8 +101,8 @@ class Future(concurrent.futures.Future, Generic[T]):  # type: ignore[type-arg]
         try:
             self._take_outcome()
         finally:
+            self._keep_what_is_asked_for()
             if self._alone:
-                self._keep_what_is_asked_for()
                 self._engine.release(self.task)
 
     def _keep_what_is_asked_for(self) -> None:

@@ -52,6 +52,11 @@ class Protection:
         """Return what the next attempt of a task asks for."""
         return self.demands.get(task) or self._engine.specs[task].demand
 
+    def release(self, task: int) -> None:
+        """Forget an ended task."""
+        self.demands.pop(task, None)
+        self._peaks.pop(task, None)
+
     # ------------------------------------------------------------------------------------------------- stopping
 
     def _running(self) -> tuple[list[Candidate], bool] | None:

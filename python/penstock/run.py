@@ -15,7 +15,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from penstock.engine import Engine
+from penstock.engine import Engine, first_of_each
 from penstock.errors import OptionError, PenstockError
 from penstock.explain import why
 from penstock.interrupts import INTERRUPT, Mailbox, heed_interrupts
@@ -140,9 +140,9 @@ class Run:
         self._engine.scheduler.want_idle(True)  # for `done`
         self._engine.on_failure = on_failure
         self._engine.mask = mask_of(secret)
-        for name, call in zip(frozen.names, frozen.calls, strict=True):
+        for name, spec in first_of_each(zip(frozen.names, [call.spec for call in frozen.calls], strict=True)):
             # Refused before there is a display, and before an older trace is overwritten.
-            self._engine.limits.check(name, call.spec.demand)
+            self._engine.limits.check(name, spec.demand)
         self._view = View(self._engine, frozen.name)
         tell_if_cut_off(self._engine, f"run {frozen.name!r}")
         self._observers: Observers | None = None

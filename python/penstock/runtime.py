@@ -52,8 +52,8 @@ class Runtime:
 
     Leaving the block waits for what was submitted, and ends a pause first; leaving it by an exception cancels what has
     not ended. One that is dropped without either runs what was submitted and then stops its workers, with a
-    `ResourceWarning`. A result is kept by its future, and of a task that has ended nothing else is; of tasks that were submitted
-    as a `Call`, and of batches until they are released, the runtime keeps it too, because later tasks may ask for it.
+    `ResourceWarning`. A result is kept by its future, and by its `Call` if there is one: later tasks may ask for it. Of
+    batches it is kept until they are released. Of tasks that have ended, nothing else stays.
 
     Args:
         workers: threads; None for as many as the machine's cores and the tasks' demands call for.

@@ -90,12 +90,14 @@ class Recall:
         self._force, self._start_from = frozenset(force), frozenset(start_from)
         self._hasher = Hasher()
         self._codes: dict[int, tuple[object, bytes]] = {}
+        self._easy: dict[int, tuple[object, TaskSpec]] = {}
         self._alone: dict[int, Known] = {}  # calls without arguments: all those of one task are alike
         self._rows: dict[bytes, list[Row]] = {}
         self._finished: dict[str, Row] = {}
         self._skipped: set[str] = set()
         self._used: set[Row] = set()
         if past is not None:
+            self._results = past.folder / "results"
             self._index(past)
 
     def _index(self, past: RecordedRun) -> None:
@@ -147,12 +149,21 @@ class Recall:
             return None
         return _Asking(self, engine, function)
 
-    @staticmethod
-    def spec_of(spec: TaskSpec) -> TaskSpec:
+    def spec_of(self, spec: TaskSpec) -> TaskSpec:
         """Return the options under which a result that is taken over passes through the scheduler: it needs nothing."""
-        return replace(
-            spec, demand=Demand(), executor="threads", timeout_s=None, deadline_s=None, duration_s=None, command=None
-        )
+        known = self._easy.get(id(spec))
+        if known is None:
+            easy = replace(
+                spec,
+                demand=Demand(),
+                executor="threads",
+                timeout_s=None,
+                deadline_s=None,
+                duration_s=None,
+                command=None,
+            )
+            known = self._easy[id(spec)] = (spec, easy)  # with the spec, so that its id stays its own
+        return known[1]
 
     def _keyed(self, call: Call[Any]) -> Known:
         spec = call.spec
@@ -259,7 +270,7 @@ class Recall:
             result = self._past.result_of(*row)
             assert result is not None
             try:
-                known.value = decode(result.codec, result.body, result.digest, self._past.folder / "results")
+                known.value = decode(result.codec, result.body, result.digest, self._results)
             except Exception as error:  # noqa: BLE001  unpickling runs users' code; damage is one more reason
                 reason = f"its stored result cannot be used ({type(error).__name__}: {error})"
                 continue
@@ -319,7 +330,7 @@ class Recall:
             result = self._past.result_of(*known.expected)
             assert result is not None
             try:
-                return (decode(result.codec, result.body, result.digest, self._past.folder / "results"),)
+                return (decode(result.codec, result.body, result.digest, self._results),)
             except Exception:  # noqa: BLE001  it runs, then
                 return None
         if not call.spec.cache or self._cache is None:
