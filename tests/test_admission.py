@@ -13,6 +13,7 @@ import pytest
 from penstock import Runtime, task
 from penstock.admission import Admission
 from penstock.probes.sample import Sample
+from penstock.probes.sampler import Sampler
 
 PATIENCE_S = 60.0
 SHORT_S, LONG_S = 0.01, 0.04
@@ -90,3 +91,41 @@ def test_a_task_that_waits_for_room_is_looked_out_for_more_often_than_one_that_r
 def test_who_never_submits_never_samples(looks: Looks) -> None:
     with Runtime(workers=1):
         assert looks.in_many_periods() == 0
+
+
+def test_a_task_that_comes_while_sampling_is_brought_to_rest_is_sampled_for(
+    looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sampler is paused in one thread while another submits: whichever comes last, the task is seen to."""
+    pause, tried, submitted, done = Sampler.pause, threading.Event(), threading.Event(), threading.Event()
+    runtime = Runtime(workers=1)
+
+    def submit() -> None:
+        runtime.submit(task(done.wait, cpu=0), PATIENCE_S)
+        submitted.set()
+
+    def paused(self: Sampler) -> None:
+        if not tried.is_set():
+            tried.set()
+            threading.Thread(target=submit).start()
+            submitted.wait(0.2)  # where nothing keeps it from waking the sampler, it has done so before the pause
+        pause(self)
+
+    with runtime:
+        monkeypatch.setattr(Sampler, "pause", paused)
+        runtime.submit(int).result(PATIENCE_S)
+        assert submitted.wait(PATIENCE_S)
+        for _ in range(3):
+            looks.periods.get(timeout=PATIENCE_S)
+        sampler = runtime._engine.admission._sampler
+        assert sampler is not None
+        assert not sampler._paused
+        done.set()
+
+
+def test_a_closed_admission_is_not_woken() -> None:
+    runtime = Runtime(workers=1)
+    runtime.close()
+    runtime._engine.admission.wake()
+    assert runtime._engine.admission._sampler is None
+    assert [thread.name for thread in threading.enumerate() if "sampler" in thread.name] == []

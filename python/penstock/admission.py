@@ -187,9 +187,11 @@ class Admission:
         self._devices: dict[int, _Track] = {}
         self._telling = threading.Condition()  # the sampler, and whoever changes the limits, looks or ends an attempt
         self._scheduler: _core.Scheduler | None = None
-        self._sampler: Sampler | None = None
+        self._sampler: Sampler | None = None  # changed with `_pace` held
         self._last: Sample | None = None
         self._wide: tuple[int, int] | None = None  # a task that asks for more cores than others leave, and since when
+        self._pace = threading.Lock()  # for the three below and which sampler there is
+        self._closed = False
         self._resting = True
         self._quiet = False
         self.standing_still: Callable[[], Sequence[int]] = tuple
@@ -217,29 +219,37 @@ class Admission:
             self._telling.wait_for(lambda: self._last is not last, LOOK_S)
 
     def wake(self) -> None:
-        """Sample from now on: somebody waits for room."""
-        if not self._resting:
-            if self._quiet and self._sampler is not None:
-                self._quiet = False
-                self._sampler.hurry(PERIOD_S)
-            return
-        self._resting = False
-        if self._sampler is None:
-            collector = Collector(self.machine, plugin_probes)
-            self._sampler = Sampler(
-                collector, self._sampled, on_error=self._broken, period_s=PERIOD_S, roots=self._attempts.roots
-            )
-            self._sampler.start()
-        else:
-            self._sampler.resume()
+        """Sample from now on: somebody waits for room. Called after the core knows of what waits."""
+        if not self._resting and not self._quiet:
+            return  # who lets it rest meanwhile looks for unfinished tasks after that
+        with self._pace:
+            if not self._resting:
+                if self._quiet and self._sampler is not None:
+                    self._quiet = False
+                    self._sampler.hurry(PERIOD_S)
+                return
+            if self._closed:
+                return
+            self._resting = False
+            if self._sampler is None:
+                collector = Collector(self.machine, plugin_probes)
+                self._sampler = Sampler(
+                    collector, self._sampled, on_error=self._broken, period_s=PERIOD_S, roots=self._attempts.roots
+                )
+                self._sampler.start()
+            else:
+                self._sampler.resume()
 
     def rest(self) -> None:
-        """Stop sampling: nothing waits."""
-        if not self._resting and self._sampler is not None:
-            self._resting = True
-            self._sampler.pause()
+        """Stop sampling: nothing waits. Whoever calls this looks whether that is still so after it, and wakes it if not."""
+        with self._pace:
+            if not self._resting and self._sampler is not None:
+                self._resting = True
+                self._sampler.pause()
 
     def close(self) -> None:
+        with self._pace:
+            self._closed = True
         if self._sampler is not None:
             self._sampler.stop()
 
@@ -311,8 +321,12 @@ class Admission:
                 self.wake()
         elif self._sampler is not None:
             # While all that there is runs, or waits for that, a slow look is enough.
-            self._quiet = not any(scheduler.queued(lane) for lane in range(3)) and not self.standing_still()
-            self._sampler.period_s = QUIET_PERIOD_S if self._quiet else PERIOD_S
+            quiet = self._nothing_waits()
+            with self._pace:
+                self._quiet = quiet
+                self._sampler.period_s = QUIET_PERIOD_S if quiet else PERIOD_S
+            if quiet and not self._nothing_waits():
+                self.wake()
         for number, name in enumerate(RESOURCES):
             use = sample.uses.get(name)
             if use is not None and use.total.value is not None:
@@ -324,6 +338,9 @@ class Admission:
             self._telling.notify_all()
             for family in self.guesses:
                 self._ask(family)
+
+    def _nothing_waits(self) -> bool:
+        return not any(self._door.queued(lane) for lane in range(3)) and not self.standing_still()
 
     def _tell(self, sample: Sample) -> None:
         """Set the capacities in the core that have moved by more than noise."""
