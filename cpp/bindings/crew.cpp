@@ -105,8 +105,10 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     const std::uint64_t epoch = door_->workers.epoch();
     const std::size_t most = static_cast<std::size_t>(std::clamp<Instant>(kBatchNs / std::max<Instant>(task_ns, 1), 1, kMostAtOnce));
     const Instant taken = clock_now();
+    hand.drawing.store(true, std::memory_order_seq_cst);
     const std::size_t n = door_->take(Lane::threads, worker, {hand.starts.data(), most}, taken);
     if (n == 0) {
+      hand.drawing.store(false, std::memory_order_seq_cst);
       const bool cards = others_have_cards(worker);
       if (cards && left_alone) {
         turnstile_.enter(state, door_->host_busy);
@@ -126,6 +128,7 @@ void Crew::work_without_gil(std::uint32_t worker, PyThreadState*& state) {
     left_alone = false;
     hand.next.store(0, std::memory_order_seq_cst);
     hand.end.store(n, std::memory_order_seq_cst);
+    hand.drawing.store(false, std::memory_order_seq_cst);
     turnstile_.enter(state, door_->host_busy);
     const Instant begun = clock.begin();
     Instant finished = begun;  // one reading ends a task and begins the next
@@ -327,7 +330,9 @@ void Crew::settle(const std::vector<std::uint32_t>& ended) {
 bool Crew::others_have_cards(std::uint32_t worker) const {
   for (std::size_t w = 0; w < hands_.size(); ++w) {
     const Hand& hand = *hands_[w];
-    if (w != worker && hand.next.load(std::memory_order_seq_cst) < hand.end.load(std::memory_order_seq_cst)) return true;
+    if (w == worker) continue;
+    if (hand.drawing.load(std::memory_order_seq_cst)) return true;  // it may have some in a moment
+    if (hand.next.load(std::memory_order_seq_cst) < hand.end.load(std::memory_order_seq_cst)) return true;
   }
   return false;
 }

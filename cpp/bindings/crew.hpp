@@ -61,6 +61,9 @@ class Crew {
     std::array<Start, kMostAtOnce> starts;
     PythonMutex claiming;  // of its owner's next card, and of a card that another worker moves to itself
     std::atomic<std::size_t> next{0}, end{0};
+    // Its owner is taking cards, which do not lie here yet. Whoever finds nothing left to take because of that must not
+    // sleep as if there were none: set before the take and cleared after `end` is written, it is seen with either.
+    std::atomic<bool> drawing{false};
   };
 
   void work_without_gil(std::uint32_t worker, PyThreadState*& state);

@@ -799,7 +799,7 @@ class Engine(Bookkeeping):
             self._close_itself()  # it has no threads, so there is nothing to wait for
         else:
             self.scheduler.resume()  # or what waits would never end
-            self.scheduler.ring()
+            self.scheduler.want_idle(True)
 
     def _close_itself(self) -> None:
         afterwards = self._afterwards

@@ -52,9 +52,11 @@ def family_of(leader: int, mark: str) -> list[int]:
     until = time.monotonic() + _EXEC_S
     while changing and time.monotonic() < until:
         os.sched_yield()
-        still = [pid for pid in changing if _between_programs(_fields(pid))]  # before the reads that this is to judge
+        before = [_environment(pid) for pid in changing]
         found |= {pid for pid in changing if wanted in b"\0" + (_read(pid, "environ") or b"")}
-        changing = [pid for pid in still if pid not in found]
+        # What was read is to be believed when the environment was in one place before and after.
+        believed = {pid for pid, place in zip(changing, before, strict=True) if _environment(pid) == place != b"0"}
+        changing = [pid for pid in changing if pid not in found | believed]
     while more := {pid for pid, (parent, _) in relatives.items() if parent in found} - found:
         found |= more
     return sorted(found - {leader})
@@ -67,12 +69,14 @@ def _fields(pid: int) -> list[bytes]:
     return [] if len(fields) < 4 or fields[0] in (b"Z", b"X") else fields
 
 
-def _between_programs(fields: list[bytes]) -> bool:
-    """Whether these fields are of a process in the middle of an exec, whose environment reads empty.
+def _environment(pid: int) -> bytes:
+    """Return the address of a process's environment: the 50th field of /proc/PID/stat, empty for what has ended.
 
-    Its memory is new then, and the place of its environment, the 51st field of /proc/PID/stat, is not set yet.
+    It is 0 in the middle of an exec, when the environment reads empty, and another one after it, where addresses are
+    randomised.
     """
-    return len(fields) > 48 and fields[48] == b"0"
+    fields = _fields(pid)
+    return fields[47] if len(fields) > 47 else b""
 
 
 def _read(pid: int, name: str) -> bytes | None:
