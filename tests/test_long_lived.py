@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from penstock import Runtime, engine, task
+from penstock import Runtime, task, tidying
 from penstock.errors import Cancelled, OptionError, TaskFailed
 from penstock.policies import resolve
 from penstock.states import State
@@ -23,8 +23,8 @@ BLOCK = 4096
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "TIDY_BEHIND", 0)
-    monkeypatch.setattr(engine, "TIDY_EVERY", 1024)
+    monkeypatch.setattr(tidying, "BEHIND", 0)
+    monkeypatch.setattr(tidying, "EVERY", 1024)
 
 
 @pytest.fixture

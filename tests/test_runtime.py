@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from penstock import Runtime, engine, task
+from penstock import Runtime, task, tidying
 from penstock.errors import Cancelled, CycleError, OptionError, ResourceError, TaskFailed
 
 pytestmark = pytest.mark.timeout(60)
@@ -385,7 +385,7 @@ def test_what_a_cancelled_thread_returns_late_is_not_passed_to_a_join_of_any() -
 def test_a_runtime_lets_go_of_old_events_and_names_but_of_nothing_that_a_reader_has_not_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "TIDY_BEHIND", 0)
+    monkeypatch.setattr(tidying, "BEHIND", 0)
     monkeypatch.setattr("penstock.runtime.KEPT_EVENTS", 1000)
     gate, seen = threading.Event(), []
 

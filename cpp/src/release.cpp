@@ -73,9 +73,12 @@ void Scheduler::retire(std::size_t block) {
     if (!ends) ends = std::make_unique<Ends>();
     ends->set(k, state);
   }
-  blocks_[block].end.store(ends ? reinterpret_cast<std::uintptr_t>(ends.get()) : Block::kAllSucceeded,
-                           std::memory_order_release);
-  if (ends) ends_.push_back(std::move(ends));
+  std::uintptr_t end = Block::kAllSucceeded;
+  if (ends) {
+    end = reinterpret_cast<std::uintptr_t>(ends.get());
+    ends_.push_back(std::move(ends));
+  }
+  blocks_[block].end.store(end, std::memory_order_release);
   readiness_.retire(block);
   tickets_.forget(first, blocks::kTasks);
   records_.forget(index(first), blocks::kTasks);

@@ -65,7 +65,7 @@ class Bookkeeping:
         self._calls: dict[int, Call[Any]] = {}
         self._used_names: dict[str, int] = {}
         self._by_name: dict[str, int] = {}
-        self._let_go: deque[int] = deque()  # released here, and by the core as soon as `_tidy` comes by
+        self._let_go: deque[int] = deque()  # released here, and in the core as soon as somebody comes by
         self.log: _core.EventLog
         self.scheduler: _core.Scheduler
 
@@ -355,6 +355,11 @@ class Bookkeeping:
             self._released_errors.append(task)
             if len(self._released_errors) > KEPT_ERRORS:
                 self.errors.pop(self._released_errors.popleft(), None)
+
+    def release_in_core(self) -> None:
+        """Let the core go of the tasks that have been released here."""
+        let_go = self._let_go
+        self.scheduler.release([let_go.popleft() for _ in range(len(let_go))])
 
     def let_calls_go(self, tasks: Iterable[int]) -> list[int]:
         """Hold the calls of ended tasks no longer, so that these are released once nobody else holds them; returns those of

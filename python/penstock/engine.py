@@ -39,7 +39,6 @@ from penstock.inputs import Input
 from penstock.interrupts import IDLE, Mailbox
 from penstock.lanes import LANES, Lanes
 from penstock.observe.events import EventKind
-from penstock.options import make_spec
 from penstock.preemption import Preemption
 from penstock.protection import Protection
 from penstock.resources import Demand, Limits
@@ -57,13 +56,12 @@ if TYPE_CHECKING:
     from penstock.observe.subscription import Subscription
     from penstock.options import TaskSpec
     from penstock.policies import Policy
+    from penstock.tidying import Tidying
 
 __all__ = ["Engine", "first_of_each"]
 
 MOST_WORKERS = 64
 MOST_PLAIN = 1024
-TIDY_EVERY = 1 << 12  # tasks; a whole number of pages of the tables
-TIDY_BEHIND = 1 << 17  # the latest tasks are left as they are
 NS = 1_000_000_000
 
 
@@ -131,10 +129,8 @@ class Engine(Bookkeeping):
         self._luck, self._luck_tries = 1, 0
         self.idle = threading.Event()  # set when no task is unfinished and somebody wants to hear it: `want_idle`
         self.idle.set()
-        self.kept_events: int | None = None  # how many rows of the log a long-lived runtime keeps; None for all
+        self.tidying: Tidying | None = None  # of a long-lived runtime: lets go of what ended long ago
         self.cursors: weakref.WeakSet[Subscription] = weakref.WeakSet()  # readers of the log
-        self._open_calls: list[int] = []  # tasks that had not ended when their calls were to be let go of
-        self._tidied = 0  # tasks below this have had their rows in the tables put together
         self.admission.attach(self.scheduler)
         self._pid = os.getpid()
         _live.add(self)
@@ -179,7 +175,8 @@ class Engine(Bookkeeping):
             except Exception:
                 self._take_back(first)
                 raise
-            self._tidy_when_due(first)
+            if self.tidying is not None:
+                self.tidying.when_due(first)
             return range(first, first + len(calls))
 
     def _recalled(self, first: int, calls: Sequence[Call[Any]], names: Sequence[str]) -> list[TaskSpec]:
@@ -249,7 +246,9 @@ class Engine(Bookkeeping):
             if spec.deadline_s is not None:
                 self._watch_deadlines(first, [spec] * count)
             self.settled(settled)
-            self._tidy_when_due(first)
+            if self.tidying is not None:
+                self.tidying.note_batch(range(first, first + count))
+                self.tidying.when_due(first)
             return range(first, first + count)
 
     def _submit(
@@ -369,38 +368,10 @@ class Engine(Bookkeeping):
             except Exception:
                 self._take_back(first)
                 raise
-            self._tidy_when_due(first)
+            if self.tidying is not None:
+                self.tidying.when_due(first)
         self.admission.wake()
         return first
-
-    def _tidy_when_due(self, latest: int) -> None:
-        while self.kept_events is not None and latest - self._tidied >= TIDY_BEHIND + 2 * TIDY_EVERY:
-            self._tidy()
-
-    def _tidy(self) -> None:
-        """Let go of what a long-lived runtime need not keep of tasks that ended long ago: the oldest events, the names that
-        only numbers tell apart, and what the core knows of them. Nothing that a reader of the log has not seen is dropped.
-        """
-        first, last = self._tidied, self._tidied + TIDY_EVERY
-        self._tidied = last
-        # A stretch ahead: a call is gone once those that it was given to are, which came a little later.
-        self._open_calls = self.let_calls_go([*self._open_calls, *range(last, last + TIDY_EVERY)])
-        gone = self.ids.gone
-        for _ in range(len(gone)):
-            self.release(gone.popleft())
-        seen = [cursor.seen for cursor in list(self.cursors) if not cursor.abandoned]
-        for task in range(first, last):
-            if self.functions[task] is None:  # released
-                spec = (
-                    self.specs[task] if seen else _FORGOTTEN
-                )  # whoever reads the log may be behind, and ask what they were
-                self.names[task], self.specs[task] = spec.name, spec
-        for table in (self.functions, self.arguments, self.results, self.specs, self.names):
-            table.share(first, last)
-        let_go = self._let_go
-        self.scheduler.release([let_go.popleft() for _ in range(len(let_go))])
-        assert self.kept_events is not None
-        self.log.trim(min([len(self.log) - self.kept_events, *seen]) if len(self.log) > self.kept_events else 0)
 
     def ends_soon(self, task: int) -> bool:
         """Look for a moment whether a task ends, if that has paid lately; a thread that sleeps wakes up late."""
@@ -840,9 +811,6 @@ class Engine(Bookkeeping):
         self._crew = None
         self._threads.clear()
 
-
-_FORGOTTEN = make_spec(None, "a task that ended long ago", {})
-"""What stands for a task that nobody will ask about, unless an attempt that was given up comes back at last."""
 
 _NOT_STARTED = (State.WAITING, State.READY, State.BACKOFF)
 

@@ -23,6 +23,7 @@ from penstock.result import RunResult, value_of
 from penstock.run import Run, View, mask_of
 from penstock.states import Cause, State
 from penstock.task import Call, Task, as_task, call_of
+from penstock.tidying import Tidying
 from penstock.unfinished import tell_if_cut_off
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Runtime:
             preempt=preemption_of(preempt, preempt_gap),
         )
         self._engine.mask = mask_of(secret)
-        self._engine.kept_events = KEPT_EVENTS
+        self._engine.tidying = Tidying(self._engine, KEPT_EVENTS)
         self._closing = threading.Lock()
         self._closed = False
         self._tasks: dict[Any, Task[..., Any]] = {}
