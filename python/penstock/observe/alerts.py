@@ -17,8 +17,8 @@ from penstock.errors import BreakerOpen, TaskFailed, message_of
 from penstock.observe.alert_rules import RetryStorm, Stall
 from penstock.observe.events import Event, EventKind, events_of
 from penstock.observe.subscription import Subscription
+from penstock.observe.tally import Tally
 from penstock.observe.text import plural, size_text, span_text
-from penstock.observe.timeline import Timeline
 from penstock.states import Cause, State
 
 if TYPE_CHECKING:
@@ -167,16 +167,16 @@ class AlertStream:
     def __init__(self, view: RunView, wanted: Alerts) -> None:
         self._view = view
         self._kinds = frozenset(AlertKind) if wanted.kinds is None else frozenset(wanted.kinds)
-        self._timeline = Timeline()
+        self._tally = Tally(lambda task: not view.specs[task].allow_failure)
         self._fallen_back: set[int] = set()
         self._storm = RetryStorm(wanted.storm_retries, wanted.storm_within_s)
         self._stall = Stall(wanted.stalled_times, wanted.stalled_least_s)
 
     def feed(self, rows: Events) -> Iterable[Alert]:
         """Yield the alerts that the next rows of the log call for."""
-        self._timeline.update(rows)
+        self._tally.update(rows)
         self._stall.feed(rows)
-        view, origin_ns = self._view, self._timeline.origin_ns
+        view, origin_ns = self._view, self._tally.started_ns
         telling = rows[np.isin(rows["kind"], (*_ALERTS, *_GUARD, EventKind.RUN_FINISHED, EventKind.RUN_TIMED_OUT))]
         for event in events_of(view, telling, origin_ns):
             for alert in self._of(event):
@@ -187,8 +187,8 @@ class AlertStream:
         """Yield the alert that nothing has finished for long, once for each time that it comes to that."""
         if AlertKind.STALLED not in self._kinds or not self._stall.is_due(now_ns, self._expected_ns()):
             return
-        names = [f"'{self._view.names[task]}'" for task in self._timeline.tasks_in(State.RUNNING)[:3].tolist()]
-        running = self._timeline.counts()[State.RUNNING]
+        names = [f"'{self._view.names[task]}'" for task in self._tally.running(3)]
+        running = self._tally.counts()[State.RUNNING]
         listed = (
             f"; {plural(running, 'task')} running: {', '.join(names)}{', ...' if running > 3 else ''}" if names else ""
         )
@@ -196,19 +196,19 @@ class AlertStream:
             f"nothing has finished for {span_text(self._stall.still_s(now_ns))}, "
             f"where a task takes {span_text(self._stall.usual_s)}{listed or '; nothing runs'}"
         )
-        yield self._about_run(AlertKind.STALLED, text, (now_ns - self._timeline.origin_ns) / 1e9)
+        yield self._about_run(AlertKind.STALLED, text, (now_ns - self._tally.started_ns) / 1e9)
 
     def patience_s(self, now_ns: int) -> float | None:
         """Return after how many seconds `quiet` should be asked; None for not before the next event."""
-        counts = self._timeline.counts()
+        counts = self._tally.counts()
         unfinished = counts[State.RUNNING] + counts[State.READY] + counts[State.BACKOFF]
-        if AlertKind.STALLED not in self._kinds or not unfinished or self._timeline.paused:
+        if AlertKind.STALLED not in self._kinds or not unfinished or self._tally.paused:
             return None
         return self._stall.patience_s(now_ns, self._expected_ns())
 
     def _expected_ns(self) -> int:
         """The longest time that a task which runs now was said to take."""
-        running = self._timeline.tasks_in(State.RUNNING)[:64].tolist()
+        running = self._tally.running(64)
         return int(max((self._view.specs[task].duration_s or 0.0 for task in running), default=0.0) * 1e9)
 
     def _of(self, event: Event) -> Iterable[Alert]:
@@ -269,19 +269,19 @@ class AlertStream:
         return Alert(kind, self._view.name, None, 0, Cause.NONE, None, text, elapsed_s)
 
     def _end(self, event: Event) -> Alert:
-        view, timeline = self._view, self._timeline
-        failed = [task for task in timeline.tasks_in(State.FAILED).tolist() if not view.specs[task].allow_failure]
+        tally = self._tally
+        counts, (failed, first) = tally.counts(), tally.failed()
         if not failed:
-            text = f"all is done: {plural(len(timeline), 'task')} in {span_text(event.elapsed_s)}"
-            cancelled = timeline.counts()[State.CANCELLED]
+            text = f"all is done: {plural(len(tally), 'task')} in {span_text(event.elapsed_s)}"
+            cancelled = counts[State.CANCELLED]
             if cancelled:
                 text += f", {cancelled} of them cancelled or skipped"
             return self._about_run(AlertKind.RUN_FINISHED, text, event.elapsed_s)
-        held_up = timeline.counts()[State.UPSTREAM_FAILED]
-        shown = ", ".join(f"'{view.names[task]}'" for task in failed[:5])
-        more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
+        held_up = counts[State.UPSTREAM_FAILED]
+        shown = ", ".join(f"'{self._view.names[task]}'" for task in first)
+        more = f" and {failed - len(first)} more" if failed > len(first) else ""
         after = f"; {held_up} that depend on them never ran" if held_up else ""
-        text = f"{len(failed)} of {len(timeline)} tasks failed: {shown}{more}{after}"
+        text = f"{failed} of {len(tally)} tasks failed: {shown}{more}{after}"
         return self._about_run(AlertKind.RUN_FAILED, text, event.elapsed_s)
 
 
