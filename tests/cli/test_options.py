@@ -1,6 +1,8 @@
 import click
 import pytest
+from click.testing import CliRunner
 
+from penstock.cli.main import cli
 from penstock.cli.options import Limits
 
 
@@ -21,3 +23,11 @@ def test_what_is_no_pair_is_refused(text):
 def test_a_resource_given_twice_is_refused():
     with pytest.raises(click.BadParameter, match="'cpu' is limited twice"):
         Limits().convert("cpu=1,cpu=2", None, None)
+
+
+@pytest.mark.parametrize("words", [["resume"], ["runs"], ["runs", "show", "1"], ["runs", "rm", "1"], ["run", "x.py"]])
+def test_a_store_that_can_be_no_path_is_a_wrong_option(words):
+    done = CliRunner().invoke(cli, [*words, "--store", "a\0b"])
+    assert done.exit_code == 2
+    assert "a path cannot hold a null character." in done.output
+    assert isinstance(done.exception, SystemExit)

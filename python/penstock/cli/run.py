@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.options import limits_option, plan_budget_option, target_argument, timeout_option
-from penstock.cli.store_options import beside, keeping_options
+from penstock.cli.store_options import beside, keeping_options, possible_path
 from penstock.keeping import FOLDER
 
 if TYPE_CHECKING:
@@ -42,7 +42,12 @@ __all__ = ["finish", "run", "stdout_on_stderr"]
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Threads that run tasks.")
 @plan_budget_option
 @click.option("--trace", type=click.Path(dir_okay=False), metavar="FILE", help="Write a trace for Perfetto.")
-@click.option("--store", metavar="PATH", help="Where the run is kept; default .penstock beside FILE; off: nowhere.")
+@click.option(
+    "--store",
+    metavar="PATH",
+    callback=possible_path,
+    help="Where the run is kept; default .penstock beside FILE; off: nowhere.",
+)
 @keeping_options
 @click.option("--progress/--no-progress", default=None, help="Show progress; without --json the default is to.")
 @click.option(

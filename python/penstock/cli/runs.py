@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from penstock.cli.store_options import store_option
+from penstock.cli.store_options import possible_path, store_option
 from penstock.states import Cause, State
 
 __all__ = ["runs"]
@@ -52,7 +52,7 @@ def runs(context: click.Context, store: str, as_json: bool) -> None:
 
 @runs.command(short_help="Show what happened in a run.")
 @click.argument("number", metavar="RUN", type=click.IntRange(min=1))
-@click.option("--store", metavar="PATH", help="As of `penstock runs`.")
+@click.option("--store", metavar="PATH", callback=possible_path, help="As of `penstock runs`.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def show(context: click.Context, number: int, store: str | None, as_json: bool) -> None:
@@ -80,7 +80,7 @@ def show(context: click.Context, number: int, store: str | None, as_json: bool) 
 
 @runs.command(short_help="Remove runs and their results.")
 @click.argument("numbers", metavar="RUN...", type=click.IntRange(min=1), nargs=-1, required=True)
-@click.option("--store", metavar="PATH", help="As of `penstock runs`.")
+@click.option("--store", metavar="PATH", callback=possible_path, help="As of `penstock runs`.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_context
 def rm(context: click.Context, numbers: tuple[int, ...], store: str | None, as_json: bool) -> None:

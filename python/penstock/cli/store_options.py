@@ -12,7 +12,7 @@ import click
 from penstock.keeping import FOLDER
 from penstock.pipeline_file import split_name
 
-__all__ = ["beside", "keeping_options", "store_option"]
+__all__ = ["beside", "keeping_options", "possible_path", "store_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,9 +23,17 @@ def _usual() -> str:
     return FOLDER if given in ("", "off") else given
 
 
+def possible_path(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what no system can take for a path."""
+    if value is not None and "\0" in value:
+        raise click.BadParameter("a path cannot hold a null character.")
+    return value
+
+
 store_option = click.option(
     "--store",
     metavar="PATH",
+    callback=possible_path,
     default=_usual,
     show_default="PENSTOCK_STORE, or .penstock",
     help="The folder in which runs are kept.",
