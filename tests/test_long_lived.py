@@ -287,14 +287,27 @@ def test_a_batch_in_a_with_block_is_released_at_its_end_whatever_became_of_it(ru
     assert states == [State.CANCELLED] * 4
 
 
+BEFORE: set[threading.Thread] = set()
+"""Threads that another test has left in a function that does not return."""
+
+
+@pytest.fixture(autouse=True)
+def _note_threads() -> None:
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
+
+
+def ours() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("penstock") and t not in BEFORE]
+
+
 def penstock_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock")]
+    return [thread.name for thread in ours()]
 
 
 def wait_for_no_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("penstock"):
-            thread.join(30)
+    for thread in ours():
+        thread.join(30)
     assert penstock_threads() == []
 
 
